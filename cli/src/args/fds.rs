@@ -1,0 +1,63 @@
+//! `memguard fds`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::{OutputArgs, SelectArgs, parse_span};
+
+/// How to order descriptors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FdSort {
+    /// By number
+    Fd,
+    /// Oldest first
+    Age,
+    /// Longest without data first
+    Idle,
+    /// By kind, then number
+    Kind,
+    /// By the function that created them
+    Creator,
+}
+
+/// Options of `memguard fds`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  memguard fds 4312                             every descriptor of pid 4312\n  \
+    memguard fds server --kind sockets --state close_wait\n  \
+    memguard fds server --idle 10m --sort idle    no data for ten minutes and more\n  \
+    memguard fds server --creator open_log        by the function that made them"
+)]
+pub struct FdsArgs {
+    /// A pid, a process name, or a snapshot file
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// Which descriptors are wanted
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// Only these numbers (comma-separated)
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    pub fd: Vec<i32>,
+    /// Only sockets in this state, say close_wait
+    #[arg(long, value_name = "STATE")]
+    pub state: Option<String>,
+    /// Only connected TCP sockets without data for at least this long (of others it is not known)
+    #[arg(long, value_parser = parse_span, value_name = "SPAN")]
+    pub idle: Option<Duration>,
+    /// Only those whose path, address or peer contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Only those created by a function whose name contains this text
+    #[arg(long, value_name = "TEXT")]
+    pub creator: Option<String>,
+    /// Order of the rows
+    #[arg(long, value_enum, default_value_t = FdSort::Fd, value_name = "BY")]
+    pub sort: FdSort,
+    /// Do not look up function names and lines
+    #[arg(long)]
+    pub no_symbols: bool,
+    /// Where and how to write
+    #[command(flatten)]
+    pub output: OutputArgs,
+}

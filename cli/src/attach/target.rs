@@ -1,0 +1,215 @@
+//! A target is a pid, a process name, or a file; the same in every verb.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::live::{self, LiveSegment};
+use super::name::SegmentName;
+use super::process::{self, Running};
+use super::read::{self, Segment};
+use super::records::{self, Record};
+use crate::error::{Error, RecordError, TargetError};
+
+/// What was named.
+#[derive(Debug)]
+pub enum Target {
+    /// It runs; without a segment only the kernel's view is known
+    Live {
+        /// Who
+        process: Running,
+        /// What the library recorded
+        segment: Option<LiveSegment>,
+    },
+    /// It ended and left its segment behind
+    Ended {
+        /// The file
+        path: PathBuf,
+        /// Its contents
+        segment: Segment,
+    },
+    /// A file that `memguard snapshot` wrote
+    Saved {
+        /// The file
+        path: PathBuf,
+    },
+}
+
+/// Finds what a person named.
+///
+/// # Errors
+/// When there is none, several, or it may not be looked at.
+pub fn resolve(text: &str) -> Result<Target, Error> {
+    if let Ok(pid) = text.parse::<i32>() {
+        return by_pid(pid);
+    }
+    if text.contains('/') {
+        return by_file(Path::new(text));
+    }
+    match by_name(text)? {
+        Some(target) => Ok(target),
+        None if Path::new(text).exists() => by_file(Path::new(text)),
+        None => Err(TargetError::NoSuchName(text.to_owned()).into()),
+    }
+}
+
+/// A running process, or the newest record of one that ended.
+///
+/// # Errors
+/// When there is neither, or it may not be looked at.
+pub fn by_pid(pid: i32) -> Result<Target, Error> {
+    let kept = || kept_records(pid);
+    let Some(process) = Running::find(pid) else {
+        let newest = kept().pop().ok_or(TargetError::NoSuchPid(pid))?;
+        return ended(&newest);
+    };
+    let target = live_target(process)?;
+    if let Target::Live {
+        process,
+        segment: None,
+    } = &target
+    {
+        let other = kept()
+            .into_iter()
+            .rfind(|record| record.name.start_ticks != process.start_ticks);
+        if let Some(record) = other {
+            let now = process.program().unwrap_or_else(|| process.comm.clone());
+            return Err(TargetError::PidReused {
+                pid,
+                now,
+                record: record.path,
+            }
+            .into());
+        }
+    }
+    Ok(target)
+}
+
+fn live_target(process: Running) -> Result<Target, Error> {
+    let segment = live::find(&process)?;
+    Ok(Target::Live { process, segment })
+}
+
+/// Records of this pid in our own pid namespace, newest last.
+fn kept_records(pid: i32) -> Vec<Record> {
+    let own = process::own_namespace();
+    let mut found = records::all();
+    found.retain(|record| {
+        record.name.pid == pid && own.is_none_or(|own| own == record.name.namespace)
+    });
+    found.sort_by_key(|record| (record.name.start_ticks, record.name.count));
+    found
+}
+
+/// A process that ended, by its record.
+///
+/// # Errors
+/// When the record cannot be read or trusted.
+pub fn ended(record: &Record) -> Result<Target, Error> {
+    Ok(Target::Ended {
+        path: record.path.clone(),
+        segment: record.read()?,
+    })
+}
+
+fn by_name(name: &str) -> Result<Option<Target>, Error> {
+    let own = std::process::id() as i32;
+    let mut found: Vec<Running> = process::all()
+        .filter(|process| process.pid != own && process.has_name(name))
+        .collect();
+    match found.len() {
+        0 => ended_by_name(name),
+        1 => live_target(found.remove(0)).map(Some),
+        _ => {
+            found.sort_by_key(|process| process.pid);
+            let lines: Vec<String> = found.iter().map(Running::line).collect();
+            Err(TargetError::Ambiguous {
+                name: name.to_owned(),
+                list: lines.join("\n"),
+            }
+            .into())
+        }
+    }
+}
+
+/// No running process has the name: perhaps ended ones do.
+fn ended_by_name(name: &str) -> Result<Option<Target>, Error> {
+    let mut found: Vec<(Record, Segment, String)> = Vec::new();
+    for record in records::all() {
+        let Ok(segment) = record.read() else { continue };
+        let line = segment.view("")?.header();
+        let program = line.executable.rsplit('/').next() == Some(name);
+        let first = line
+            .cmdline
+            .first()
+            .and_then(|word| word.rsplit('/').next())
+            == Some(name);
+        if program || first {
+            found.push((record, segment, line.cmdline.join(" ")));
+        }
+    }
+    if found.len() > 1 {
+        let line = |(record, _, cmdline): &(Record, Segment, String)| {
+            format!("{:>9}  {cmdline} (ended)", record.name.pid)
+        };
+        let lines: Vec<String> = found.iter().map(line).collect();
+        return Err(TargetError::Ambiguous {
+            name: name.to_owned(),
+            list: lines.join("\n"),
+        }
+        .into());
+    }
+    Ok(found.pop().map(|(record, segment, _)| Target::Ended {
+        path: record.path,
+        segment,
+    }))
+}
+
+/// A snapshot, or a segment file itself.
+///
+/// # Errors
+/// When it is neither.
+pub fn by_file(path: &Path) -> Result<Target, Error> {
+    let path = path.canonicalize().map_err(|source| match source.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::from(TargetError::NoSuchName(path.display().to_string()))
+        }
+        _ => RecordError::Unreadable {
+            path: path.to_owned(),
+            source,
+        }
+        .into(),
+    })?;
+    let file = records::open_plain(&path)?;
+    match first_bytes(&file) {
+        Some(magic) if magic == crate::snapshot::file::MAGIC => Ok(Target::Saved { path }),
+        Some(magic) if u64::from_le_bytes(magic) == shm_protocol::layout::MAGIC => {
+            by_segment_file(&file, path)
+        }
+        _ => Err(RecordError::NotOurs(path).into()),
+    }
+}
+
+fn first_bytes(file: &File) -> Option<[u8; 8]> {
+    let mut magic = [0; 8];
+    file.read_exact_at(&mut magic, 0).ok().map(|()| magic)
+}
+
+/// The segment of a process that still runs is read as the process.
+fn by_segment_file(file: &File, path: PathBuf) -> Result<Target, Error> {
+    let name =
+        SegmentName::of_path(&path).filter(|name| Some(name.namespace) == process::own_namespace());
+    let running = name
+        .and_then(|name| Running::find(name.pid).filter(|now| now.start_ticks == name.start_ticks));
+    match running.map(live_target) {
+        Some(Ok(
+            target @ Target::Live {
+                segment: Some(_), ..
+            },
+        )) => Ok(target),
+        _ => Ok(Target::Ended {
+            segment: read::from_file(file, &path)?,
+            path,
+        }),
+    }
+}

@@ -1,0 +1,121 @@
+//! `memguard list`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::common::{emit, table_writer};
+use crate::args::{ListArgs, ListSort};
+use crate::attach::{Record, Running, Target, live, process, records, target};
+use crate::detect::totals;
+use crate::detect::{Found, Wanted, find};
+use crate::error::{Error, TargetError};
+use crate::model::{List, ListRow, Verdict};
+use crate::snapshot::{Snapshot, of_target};
+
+/// Runs the verb.
+pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
+    let mut list = List {
+        schema: List::SCHEMA.to_owned(),
+        taken_at: Timestamp::now(),
+        processes: Vec::new(),
+        notes: Vec::new(),
+    };
+    running(&mut list);
+    ended(&mut list);
+    sort(&mut list.processes, args.sort);
+    let text = table_writer(&args.output).list(&list)?;
+    emit(&text, args.output.output.as_deref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every process that has a segment mapped, in any namespace that we see.
+fn running(list: &mut List) {
+    let own = rustix::process::geteuid();
+    let mine = |process: &Running| own.is_root() || process.uid == own.as_raw();
+    for process in process::all().filter(mine) {
+        let found = live::find(&process);
+        let target = match found {
+            Ok(Some(segment)) => Target::Live {
+                process,
+                segment: Some(segment),
+            },
+            Ok(None) | Err(Error::Target(TargetError::Vanished(_))) => continue,
+            Err(Error::Target(error)) if error.is_refusal() => continue,
+            Err(error) => {
+                list.notes.push(error.to_string());
+                continue;
+            }
+        };
+        add(list, of_target(target));
+    }
+}
+
+/// Every record whose process does not run.
+fn ended(list: &mut List) {
+    let own = process::own_namespace();
+    for record in records::all() {
+        if !still_runs(&record, own, list) {
+            add(list, target::ended(&record).and_then(of_target));
+        }
+    }
+}
+
+/// By pid and start time, where the pid is of our namespace. The record of a
+/// process in another one (a shared /dev/shm) is told by who is listed already.
+fn still_runs(record: &Record, own: Option<u64>, list: &List) -> bool {
+    if own == Some(record.name.namespace) {
+        let ticks = |process: Running| process.start_ticks == record.name.start_ticks;
+        return Running::find(record.name.pid).is_some_and(ticks);
+    }
+    let inner: BTreeSet<(i32, u64)> = list
+        .processes
+        .iter()
+        .filter(|row| row.process.alive)
+        .filter_map(|row| Running::find(row.process.pid))
+        .map(|process| (process.inner_pid, process.start_ticks))
+        .collect();
+    inner.contains(&(record.name.pid, record.name.start_ticks))
+}
+
+fn add(list: &mut List, snapshot: Result<Snapshot, Error>) {
+    match snapshot {
+        Ok(snapshot) => list.processes.push(row(&snapshot)),
+        Err(Error::Target(TargetError::Vanished(_))) => {}
+        Err(error) => list.notes.push(error.to_string()),
+    }
+}
+
+fn row(snapshot: &Snapshot) -> ListRow {
+    let totals = totals(snapshot, None);
+    let (found, _) = find(snapshot, &Wanted::default());
+    ListRow {
+        process: snapshot.process.clone(),
+        uid: snapshot.facts.uid,
+        rss_bytes: totals.rss_bytes,
+        live_bytes: totals.live_bytes,
+        open_fds: totals.open_fds,
+        fd_limit: totals.fd_limit,
+        verdict: worst(&found),
+    }
+}
+
+/// What is merely held is nothing to look into.
+fn worst(found: &[Found]) -> Option<Verdict> {
+    let verdicts = found.iter().map(|found| found.verdict);
+    verdicts.min().filter(|worst| *worst < Verdict::Held)
+}
+
+fn sort(rows: &mut [ListRow], by: ListSort) {
+    use std::cmp::Reverse;
+    rows.sort_by_key(|row| row.process.pid);
+    match by {
+        ListSort::Pid => {}
+        ListSort::Verdict => rows.sort_by_key(|row| (row.verdict.is_none(), row.verdict)),
+        ListSort::Name => rows.sort_by_key(|row| row.process.name().to_owned()),
+        ListSort::Rss => rows.sort_by_key(|row| Reverse(row.rss_bytes)),
+        ListSort::Heap => rows.sort_by_key(|row| Reverse(row.live_bytes)),
+        ListSort::Fds => rows.sort_by_key(|row| Reverse(row.open_fds)),
+    }
+}

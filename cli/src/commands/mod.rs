@@ -1,0 +1,45 @@
+//! One verb a file; this one picks.
+
+mod common;
+mod completions;
+mod doctor;
+mod fds;
+mod list;
+mod mode;
+mod names;
+mod report;
+mod run;
+mod snapshot;
+
+use std::process::ExitCode;
+
+use crate::args::{Cli, Color, Command};
+use crate::error::Error;
+
+/// Runs the verb.
+///
+/// # Errors
+/// Whatever stopped it, as a sentence with its exit code.
+pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
+    choose_color(cli.color);
+    match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::List(args) => list::run(&args),
+        Command::Report(args) => report::run(&args),
+        Command::Fds(args) => fds::run(&args),
+        Command::Snapshot(args) => snapshot::run(&args),
+        Command::Mode(args) => mode::run(&args),
+        Command::Completions(args) => completions::completions(&args),
+        Command::Man(args) => completions::man(&args),
+        Command::Doctor(args) => doctor::run(&args),
+    }
+}
+
+/// `auto` leaves it to the terminal, NO_COLOR and CLICOLOR_FORCE.
+fn choose_color(color: Color) {
+    match color {
+        Color::Auto => {}
+        Color::Always => anstream::ColorChoice::Always.write_global(),
+        Color::Never => anstream::ColorChoice::Never.write_global(),
+    }
+}

@@ -1,0 +1,81 @@
+//! `memguard report`.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use jiff::Timestamp;
+
+use super::common::{emit, look, verdict_code, wanted, writer};
+use super::names::names;
+use crate::args::{FindingSort, Format, ReportArgs};
+use crate::attach::target::by_file;
+use crate::detect::report;
+use crate::error::{Error, RecordError};
+use crate::model::{Finding, Report};
+use crate::snapshot::{Snapshot, of_target};
+
+/// Runs the verb.
+pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
+    let since = args.since.as_deref().map(earlier).transpose()?;
+    let snapshot = look(&args.target)?;
+    // Programs get every site; people ask for the small ones.
+    let everything = args.all || since.is_some() || args.output.format != Format::Text;
+    let mut wanted = wanted(&args.select, everything);
+    if let Some(earlier) = &since {
+        wanted.born_after_ms = Some(moment_in(&snapshot, earlier)?);
+    }
+    let mut report = report(
+        &snapshot,
+        &wanted,
+        names(&snapshot, args.no_symbols).as_mut(),
+    );
+    if let Some(earlier) = &since {
+        report.totals.since = Some(earlier.facts.taken_at);
+    }
+    sort(&mut report, args.sort);
+    let text = writer(&args.output, args.all).report(&report)?;
+    emit(&text, args.output.output.as_deref())?;
+    Ok(verdict_code(&report, args.fail_on))
+}
+
+fn earlier(path: &Path) -> Result<Snapshot, Error> {
+    of_target(by_file(path)?)
+}
+
+/// The earlier snapshot's moment in this one's time. Another start of the
+/// program, or another process, has nothing in common with it.
+fn moment_in(now: &Snapshot, earlier: &Snapshot) -> Result<u64, Error> {
+    let same = now.process.pid == earlier.process.pid
+        && same_moment(now.process.started_at, earlier.process.started_at);
+    let instrumented = now.process.instrumented && earlier.process.instrumented;
+    match (same, instrumented) {
+        (true, true) => Ok(earlier.moment_ms),
+        (true, false) => Err(Error::Usage(
+            "--since needs a process with memguard's library in it; start it with `memguard run -- COMMAND`.".into(),
+        )),
+        (false, _) => Err(RecordError::OtherProcess {
+            snapshot: earlier.process.name().to_owned(),
+            pid: earlier.process.pid,
+        }
+        .into()),
+    }
+}
+
+/// The start is computed from ticks and clocks that may be set in between.
+fn same_moment(a: Option<Timestamp>, b: Option<Timestamp>) -> bool {
+    a.zip(b)
+        .is_none_or(|(a, b)| a.duration_since(b).abs().as_secs() < 5)
+}
+
+fn sort(report: &mut Report, by: FindingSort) {
+    let findings = &mut report.findings;
+    match by {
+        FindingSort::Verdict => {}
+        FindingSort::Bytes => findings.sort_by_key(|finding| std::cmp::Reverse(finding.bytes)),
+        FindingSort::Count => findings.sort_by_key(|finding| std::cmp::Reverse(finding.count)),
+        FindingSort::Rate => {
+            let rate = |finding: &Finding| finding.rate_per_hour.unwrap_or(0.0);
+            findings.sort_by(|a, b| rate(b).total_cmp(&rate(a)));
+        }
+    }
+}

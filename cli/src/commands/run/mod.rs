@@ -1,0 +1,113 @@
+//! `memguard run`: starts a program with the library in it, waits for it as
+//! a wrapper should, and says at the end what was still held.
+
+mod ending;
+mod inherit;
+pub mod library;
+mod looks;
+mod supervise;
+
+use std::ffi::OsStr;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitCode, ExitStatus};
+
+use super::common::{emit_error, fails};
+use crate::args::RunArgs;
+use crate::error::{Error, RunError};
+use ending::Ending;
+use inherit::Inherited;
+use looks::Looks;
+use supervise::Supervisor;
+
+/// Runs the verb. The exit code is the program's, as far as it has one.
+pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
+    let session = session_id();
+    let mut command = prepare(args, session)?;
+    let (pid, status) = supervise(&mut command, &args.command[0])?;
+    let code = code_of(status);
+    let ending = Ending::of(session, pid);
+    let worse = if args.no_report {
+        Ok(false)
+    } else {
+        conclude(&ending, args)
+    };
+    if !args.keep {
+        ending.remove();
+    }
+    // The program's own failure says more than ours.
+    match worse {
+        Ok(worse) => Ok(ExitCode::from(if worse && code == 0 { 1 } else { code })),
+        Err(error) if code == 0 && !error.is_broken_pipe() => {
+            Err(RunError::Report(Box::new(error)).into())
+        }
+        Err(error) => {
+            let _ = emit_error(&format!("memguard: {error}\n"));
+            Ok(ExitCode::from(code))
+        }
+    }
+}
+
+/// Says what was held; whether that is as bad as `--fail-on`.
+fn conclude(ending: &Ending, args: &RunArgs) -> Result<bool, Error> {
+    let report = ending.report(args)?;
+    ending::say(report.as_ref(), args)?;
+    Ok(report.is_some_and(|report| fails(&report, args.fail_on)))
+}
+
+/// A number that no other run has: every process of this run carries it.
+fn session_id() -> u64 {
+    let time = std::time::SystemTime::now();
+    RandomState::new()
+        .hash_one((std::process::id(), time))
+        .max(1)
+}
+
+fn prepare(args: &RunArgs, session: u64) -> Result<Command, RunError> {
+    let preload = library::preload_value(&library::find()?, std::env::var_os("LD_PRELOAD"))?;
+    let mut command = Command::new(&args.command[0]);
+    command.args(&args.command[1..]).env("LD_PRELOAD", preload);
+    command
+        .env("MEMGUARD_RUN_ID", session.to_string())
+        .env("MEMGUARD_KEEP", "always");
+    if let Some(mode) = args.mode {
+        command.env("MEMGUARD_MONITORING_MODE", mode.name());
+    }
+    Ok(command)
+}
+
+fn supervise(command: &mut Command, name: &OsStr) -> Result<(i32, ExitStatus), RunError> {
+    let inherited = Inherited::read();
+    let own = |doing| move |source| RunError::Own { doing, source };
+    let supervisor = Supervisor::new().map_err(own("catch signals"))?;
+    inherit::pass_on(command, inherited);
+    let child = command
+        .spawn()
+        .map_err(|source| not_started(name, source))?;
+    let pid = child.id() as i32;
+    let looks = Looks::at(pid);
+    let status = supervisor
+        .wait(&child)
+        .map_err(own("wait for the program"))?;
+    drop(looks);
+    Ok((pid, status))
+}
+
+/// env(1)'s distinction: 127 for what is not there, 126 for what will not start.
+fn not_started(name: &OsStr, source: io::Error) -> RunError {
+    let command = name.to_string_lossy().into_owned();
+    let there = command.contains('/') && std::path::Path::new(name).exists();
+    match source.kind() {
+        io::ErrorKind::NotFound if !there => RunError::NotFound(command),
+        _ => RunError::CannotStart { command, source },
+    }
+}
+
+/// The program's exit code, or 128 and the signal that ended it.
+fn code_of(status: ExitStatus) -> u8 {
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(125)
+}

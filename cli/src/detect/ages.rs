@@ -1,0 +1,122 @@
+//! How old a descriptor is, and for how long nobody has used it, where
+//! anything tells.
+
+use crate::snapshot::{Descriptor, Snapshot, SocketFact};
+
+impl Snapshot {
+    /// Seconds since a descriptor was created; where the library did not see
+    /// that, what the kernel's records tell at the least.
+    #[must_use]
+    pub fn descriptor_age_s(&self, open: &Descriptor) -> Option<f64> {
+        let seen = open.born_ms.map(|born| self.age_s(born));
+        seen.or_else(|| open.fact.as_ref()?.age_ms.map(|ms| ms as f64 / 1000.0))
+    }
+
+    /// Seconds since a descriptor was last used: the kernel's word for
+    /// connected TCP, else a stamp of the library's. No stamp is no proof of
+    /// no use, because not every read and write is stamped.
+    #[must_use]
+    pub fn idle_s(&self, open: &Descriptor) -> Option<f64> {
+        idle_ms(open, self.moment_ms).map(|ms| ms as f64 / 1000.0)
+    }
+}
+
+fn idle_ms(open: &Descriptor, moment_ms: u64) -> Option<u64> {
+    let socket = open.fact.as_ref().and_then(|fact| fact.socket.as_ref());
+    let idle = socket
+        .and_then(without_data)
+        .or_else(|| since_stamp(open, moment_ms))?;
+    let age = open.born_ms.map(|born| moment_ms.saturating_sub(born));
+    Some(age.map_or(idle, |age| idle.min(age)))
+}
+
+/// Since data went either way, of a connected socket: the kernel's times of
+/// others mean nothing.
+fn without_data(socket: &SocketFact) -> Option<u64> {
+    let unconnected = ["LISTEN", "CLOSE", "SYN_SENT", "SYN_RECV"];
+    let state = socket.state.as_deref()?;
+    (!unconnected.contains(&state))
+        .then(|| Some(socket.sent_ms?.min(socket.received_ms?)))
+        .flatten()
+}
+
+/// Stamps are whole seconds: a use between two counts from the later one.
+/// stdio's uses are not seen.
+fn since_stamp(open: &Descriptor, moment_ms: u64) -> Option<u64> {
+    let used = open.used_s.filter(|_| !open.stdio)?;
+    Some(moment_ms.saturating_sub((u64::from(used) + 1) * 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+    use crate::snapshot::FdFact;
+
+    fn tcp(state: &str, sent_ms: Option<u64>) -> Descriptor {
+        let socket = SocketFact {
+            state: Some(state.into()),
+            sent_ms,
+            received_ms: Some(9_000),
+            ..SocketFact::default()
+        };
+        Descriptor {
+            kind: Some(Kind::Sockets),
+            born_ms: Some(1_000),
+            origin_known: true,
+            fact: Some(FdFact {
+                socket: Some(socket),
+                ..FdFact::default()
+            }),
+            ..Descriptor::default()
+        }
+    }
+
+    #[test]
+    fn what_was_never_stamped_is_not_called_unused() {
+        for kind in [Kind::Files, Kind::Pipes, Kind::Sockets] {
+            let open = Descriptor {
+                kind: Some(kind),
+                born_ms: Some(1_000),
+                origin_known: true,
+                ..Descriptor::default()
+            };
+            assert_eq!(idle_ms(&open, 60_000), None, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn the_kernel_tells_of_connected_tcp_only() {
+        assert_eq!(
+            idle_ms(&tcp("ESTABLISHED", Some(4_000)), 60_000),
+            Some(4_000)
+        );
+        assert_eq!(
+            idle_ms(&tcp("CLOSE_WAIT", Some(12_000)), 60_000),
+            Some(9_000)
+        );
+        for state in ["LISTEN", "CLOSE", "SYN_SENT"] {
+            assert_eq!(idle_ms(&tcp(state, Some(4_000)), 60_000), None, "{state}");
+        }
+        assert_eq!(idle_ms(&tcp("ESTABLISHED", None), 60_000), None);
+    }
+
+    #[test]
+    fn nothing_is_idle_for_longer_than_it_exists() {
+        assert_eq!(
+            idle_ms(&tcp("ESTABLISHED", Some(8_000)), 3_000),
+            Some(2_000)
+        );
+    }
+
+    #[test]
+    fn a_stamp_counts_from_the_end_of_its_second() {
+        let mut open = Descriptor {
+            used_s: Some(7),
+            ..Descriptor::default()
+        };
+        assert_eq!(idle_ms(&open, 10_500), Some(2_500));
+        open.stdio = true;
+        assert_eq!(idle_ms(&open, 10_500), None);
+    }
+}

@@ -1,0 +1,275 @@
+//! What the machine allows: the kernel's age, the place for segments, and the
+//! library's own file.
+
+use super::elf_view::ElfView;
+use super::finding::{Finding, Severity};
+use crate::kernel::text::lossy;
+use crate::kernel::{ProcDir, Process};
+use crate::symbols::open::Root;
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, StatVfs, StatVfsMountFlags};
+use std::path::{Path, PathBuf};
+
+/// With less than this free, the light mode's tables may not fit.
+const LITTLE_SPACE_BYTES: u64 = 8 << 20;
+
+/// What memguard itself is set up with.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// The library that would be preloaded, if it was found.
+    pub library: Option<PathBuf>,
+    /// The folder for segments, from MEMGUARD_DIR or the default.
+    pub segments: PathBuf,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        let folder = std::env::var_os("MEMGUARD_DIR").filter(|value| !value.is_empty());
+        Self {
+            library: None,
+            segments: folder.map_or_else(|| "/dev/shm/memguard".into(), PathBuf::from),
+        }
+    }
+}
+
+impl Surroundings {
+    /// What the library's own file says.
+    pub(super) fn library_view(&self) -> Option<ElfView> {
+        let path = self.library.as_ref()?.canonicalize().ok()?;
+        ElfView::read(&Root::host().ok()?.open(&path).ok()?).ok()
+    }
+}
+
+/// Where the program runs.
+#[derive(Debug)]
+pub enum Place {
+    /// It will run here.
+    Here,
+    /// It runs, and its root may be another.
+    There {
+        /// Its root, if this user may go there.
+        root: Option<OwnedFd>,
+        /// MEMGUARD_DIR in its environment.
+        folder: Option<PathBuf>,
+        /// Its user.
+        uid: u32,
+    },
+}
+
+impl Place {
+    /// The place of a process.
+    pub fn of(dir: &ProcDir, process: &Process) -> Self {
+        let environment = dir.read("environ").unwrap_or_default();
+        let mut settings = environment.split(|&byte| byte == 0);
+        let folder = settings.find_map(|setting| setting.strip_prefix(b"MEMGUARD_DIR="));
+        Self::There {
+            root: dir.open_file("root", OFlags::PATH | OFlags::DIRECTORY).ok(),
+            folder: folder
+                .filter(|folder| !folder.is_empty())
+                .map(|folder| lossy(folder).into()),
+            uid: process.euid,
+        }
+    }
+}
+
+/// All rules.
+pub fn all(surroundings: &Surroundings, place: &Place) -> Vec<Finding> {
+    let release = rustix::system::uname();
+    let mut findings = vec![kernel(&release.release().to_string_lossy())];
+    findings.extend(segments(surroundings, place));
+    findings.extend(hidden_processes(place));
+    findings
+}
+
+/// Calls that newer kernels have.
+fn kernel(release: &str) -> Finding {
+    let version = version(release);
+    let (lost, since) = match version {
+        Some(version) if version < (5, 6) => (
+            "it can neither copy descriptors of other processes (pidfd_getfd) nor open files inside their root (openat2), and the library's tables are small and fixed",
+            "5.14",
+        ),
+        Some(version) if version < (5, 14) => (
+            "it cannot reserve memory without a risk (MADV_POPULATE_WRITE), so the library's tables are small and fixed",
+            "5.14",
+        ),
+        _ => {
+            return Finding::ok(
+                "kernel",
+                format!("Linux {release} has every call that memguard uses."),
+            );
+        }
+    };
+    let sentence = format!("Linux {release} is old: {lost}.");
+    Finding::new(
+        "kernel",
+        Severity::Limits,
+        sentence,
+        format!("Use Linux {since} or later to see everything."),
+    )
+}
+
+/// The first two numbers of a release like `6.1.0-13-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(|part| part.parse().ok());
+    Some((numbers.next()??, numbers.next()??))
+}
+
+/// The place for segments, as the program sees it.
+fn segments(surroundings: &Surroundings, place: &Place) -> Option<Finding> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let host = rustix::fs::open("/", flags, Mode::empty()).ok()?;
+    let (root, folder, user) = match place {
+        Place::Here => (&host, None, rustix::process::geteuid().as_raw()),
+        Place::There { root, folder, uid } => (root.as_ref()?, folder.as_ref(), *uid),
+    };
+    let folder = folder.unwrap_or(&surroundings.segments);
+    Some(match nearest(root, folder) {
+        None => no_folder(folder),
+        Some(found) => found.finding(folder, user),
+    })
+}
+
+/// A folder that is there.
+struct Folder {
+    path: PathBuf,
+    stat: Stat,
+    space: StatVfs,
+}
+
+/// The folder itself or, before the first program has run, the one above it.
+fn nearest(root: &OwnedFd, folder: &Path) -> Option<Folder> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let above = folder
+        .ancestors()
+        .take(2)
+        .filter(|folder| folder.parent().is_some());
+    let mut found = above.filter_map(|path| {
+        let dir = rustix::fs::openat2(root, path, flags, Mode::empty(), inside).ok()?;
+        Some(Folder {
+            path: path.to_owned(),
+            stat: rustix::fs::fstat(&dir).ok()?,
+            space: rustix::fs::fstatvfs(&dir).ok()?,
+        })
+    });
+    found.next()
+}
+
+fn no_folder(folder: &Path) -> Finding {
+    let sentence = format!(
+        "There is no {} for the library to write to: it keeps its records in memory that ends with the process.",
+        folder.parent().unwrap_or(folder).display()
+    );
+    let remedy =
+        "Mount a tmpfs there, or set MEMGUARD_DIR to a folder that the program can write to.";
+    Finding::new("shm", Severity::Limits, sentence, remedy)
+}
+
+impl Folder {
+    /// What stands in the way of that user's records, if anything.
+    fn finding(&self, folder: &Path, user: u32) -> Finding {
+        let (shown, free) = (
+            self.path.display(),
+            self.space.f_bavail.saturating_mul(self.space.f_frsize),
+        );
+        let in_memory = "the library keeps its records in memory that ends with the process";
+        let sentence = if self.space.f_flag.contains(StatVfsMountFlags::RDONLY) {
+            format!("{shown} is mounted read-only: {in_memory}.")
+        } else if !self.may_write(user) {
+            format!("The user {user} may not write to {shown}: {in_memory}.")
+        } else if free < LITTLE_SPACE_BYTES {
+            format!(
+                "{shown} has only {} KiB left: the library's tables may not fit.",
+                free >> 10
+            )
+        } else {
+            return Finding::ok(
+                "shm",
+                format!("{} has room for the library's records.", folder.display()),
+            );
+        };
+        let remedy = "Set MEMGUARD_DIR to another folder that the program can write to, on a tmpfs if possible.";
+        Finding::new("shm", Severity::Limits, sentence, remedy)
+    }
+
+    /// By the mode alone; whoever may write by the group's bit is given the
+    /// benefit of the doubt.
+    fn may_write(&self, user: u32) -> bool {
+        let owners = self.stat.st_uid == user && self.stat.st_mode & 0o200 != 0;
+        user == 0 || owners || self.stat.st_mode & 0o022 != 0
+    }
+}
+
+/// hidepid hides processes of other users.
+fn hidden_processes(place: &Place) -> Option<Finding> {
+    let Place::Here = place else { return None };
+    let mounts = std::fs::read("/proc/self/mountinfo").ok()?;
+    let mounts = lossy(&mounts);
+    let proc = mounts.lines().find(|line| line.contains(" - proc "))?;
+    let hidden = [
+        "hidepid=1",
+        "hidepid=2",
+        "hidepid=invisible",
+        "hidepid=noaccess",
+    ];
+    let applies =
+        hidden.iter().any(|option| proc.contains(option)) && !rustix::process::geteuid().is_root();
+    applies.then(|| {
+        let sentence =
+            "/proc is mounted with hidepid: processes of other users are not to be seen.";
+        Finding::new(
+            "hidepid",
+            Severity::Note,
+            sentence,
+            "Run memguard as root to see them.",
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_kernels_limit() {
+        assert_eq!(kernel("5.4.0-200-generic").severity, Severity::Limits);
+        assert_eq!(kernel("5.10.0-28-amd64").severity, Severity::Limits);
+        assert_eq!(kernel("5.14.0").severity, Severity::Ok);
+        assert_eq!(kernel("6.18").severity, Severity::Ok);
+        assert!(kernel("5.4.0").sentence.contains("pidfd_getfd"));
+        assert!(!kernel("5.10.0").sentence.contains("pidfd_getfd"));
+        assert_eq!(version("rubbish"), None);
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_noticed_unless_its_parent_is_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |path: PathBuf| {
+            let surroundings = Surroundings {
+                library: None,
+                segments: path,
+            };
+            segments(&surroundings, &Place::Here)
+                .expect("a finding")
+                .severity
+        };
+        assert_eq!(at(folder.path().join("memguard")), Severity::Ok);
+        assert_eq!(at(folder.path().join("no/memguard")), Severity::Limits);
+    }
+
+    #[test]
+    fn a_folder_of_somebody_else_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let user = rustix::process::geteuid().as_raw();
+        let dir = rustix::fs::open("/", OFlags::PATH, Mode::empty()).expect("a root");
+        let found = nearest(&dir, folder.path()).expect("it is there");
+        assert_eq!(found.finding(folder.path(), user).severity, Severity::Ok);
+        assert_eq!(
+            found.finding(folder.path(), 4_000_000).severity,
+            Severity::Limits
+        );
+    }
+}

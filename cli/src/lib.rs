@@ -1,0 +1,28 @@
+//! memguard's command line: finds instrumented processes, reads what their
+//! library recorded, checks it against the kernel and says what leaks.
+//!
+//! The data's way, module by module:
+//! - [`args`]: the verbs and flags, also the source of man pages and completions
+//! - [`attach`]: from a pid, name or file to the bytes of a segment
+//! - [`kernel`]: what the kernel itself says of a process
+//! - [`snapshot`]: those bytes and the kernel's records, reconciled
+//! - [`detect`]: pure functions from a snapshot to findings
+//! - [`doctor`]: why a program is or is not fully observable
+//! - [`symbols`]: functions, files and lines of recorded addresses
+//! - [`model`]: the stable JSON shapes
+//! - [`render`]: one writer per format
+//! - [`commands`]: one verb a file
+#![deny(unsafe_code)]
+
+pub mod args;
+pub mod attach;
+pub mod commands;
+pub mod detect;
+pub mod doctor;
+pub mod error;
+pub mod kernel;
+pub mod model;
+pub mod render;
+pub mod snapshot;
+pub mod symbols;
+pub mod units;

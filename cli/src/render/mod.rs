@@ -1,0 +1,71 @@
+//! One writer a format, all behind [`Render`].
+
+mod csv;
+mod folded;
+mod json;
+pub mod safe;
+mod text;
+
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Write as _;
+
+use crate::args::Format;
+use crate::error::OutputError;
+use crate::model::{Doctor, Fds, List, Report};
+
+pub use csv::Csv;
+pub use folded::Folded;
+pub use json::Json;
+pub use text::Text;
+
+/// How text is laid out.
+#[derive(Debug, Clone, Copy)]
+pub struct Layout {
+    /// Columns
+    pub width: usize,
+    /// Every finding in full
+    pub all: bool,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            width: 100,
+            all: false,
+        }
+    }
+}
+
+/// A writer of one format. What a format has no shape for, it refuses.
+pub trait Render {
+    /// A report
+    fn report(&self, report: &Report) -> Result<String, OutputError>;
+    /// A list of processes
+    fn list(&self, list: &List) -> Result<String, OutputError>;
+    /// A list of descriptors
+    fn fds(&self, fds: &Fds) -> Result<String, OutputError>;
+    /// What can be seen of a program
+    fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError>;
+}
+
+/// The writer of a format.
+#[must_use]
+pub fn renderer(format: Format, layout: Layout) -> Box<dyn Render> {
+    match format {
+        Format::Text => Box::new(Text::new(layout)),
+        Format::Json => Box::new(Json),
+        Format::Folded => Box::new(Folded),
+        Format::Csv => Box::new(Csv),
+    }
+}
+
+/// Appends a line to a string.
+pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    // A String takes everything.
+    let _ = out.write_fmt(text);
+    out.push('\n');
+}

@@ -1,0 +1,150 @@
+//! What each writer makes of the samples, word for word.
+
+use super::{Csv, Folded, Json, Layout, Render, Text, samples};
+use crate::error::OutputError;
+
+fn plain(text: Result<String, OutputError>) -> String {
+    anstream::adapter::strip_str(&text.unwrap())
+        .to_string()
+        .replace('\u{a0}', "_")
+}
+
+fn text(width: usize, all: bool) -> Text {
+    Text::new(Layout { width, all })
+}
+
+#[test]
+fn report_on_narrow_and_wide_screens() {
+    insta::assert_snapshot!(
+        "report_80",
+        plain(text(80, false).report(&samples::report()))
+    );
+    insta::assert_snapshot!(
+        "report_200",
+        plain(text(200, false).report(&samples::report()))
+    );
+    insta::assert_snapshot!(
+        "report_all",
+        plain(text(100, true).report(&samples::report()))
+    );
+}
+
+#[test]
+fn report_from_outside_and_of_a_family() {
+    insta::assert_snapshot!(
+        "report_outside",
+        plain(text(100, false).report(&samples::outside()))
+    );
+    let mut family = samples::report();
+    family.process.alive = false;
+    family.findings.truncate(1);
+    family.children = vec![crate::model::Report {
+        findings: vec![],
+        ..samples::report()
+    }];
+    insta::assert_snapshot!("report_family", plain(text(100, false).report(&family)));
+}
+
+#[test]
+fn what_ended_young_is_told_how_it_can_be_judged() {
+    let mut ended = samples::report();
+    ended.process.alive = false;
+    ended
+        .findings
+        .retain(|finding| finding.verdict >= crate::model::Verdict::Early);
+    let said = plain(text(100, false).report(&ended));
+    assert!(
+        said.contains("memguard run --min-age 0s -- COMMAND"),
+        "{said}"
+    );
+}
+
+#[test]
+fn only_estimates_are_called_so() {
+    let mut deep = samples::report();
+    let sampled = plain(text(200, false).report(&deep));
+    assert!(
+        sampled.contains("~68 KiB") && sampled.contains("in about 12_345 blocks"),
+        "{sampled}"
+    );
+    deep.coverage.heap = crate::model::HeapCoverage::Full;
+    let exact = plain(text(200, false).report(&deep));
+    assert!(
+        !exact.contains('~') && exact.contains("heap in 12_345 blocks"),
+        "{exact}"
+    );
+    deep.coverage.full_since = Some(deep.taken_at);
+    let late = plain(text(200, false).report(&deep));
+    assert!(
+        late.contains("every heap block since 2026-03-01T12:00:00Z, before that a sample"),
+        "{late}"
+    );
+}
+
+#[test]
+fn lines_fit_the_screen() {
+    for width in [80, 100, 140, 200] {
+        for text in [
+            text(width, true).report(&samples::report()),
+            text(width, false).list(&samples::list()),
+            text(width, false).fds(&samples::fds()),
+        ] {
+            let text = plain(text);
+            // Commands to type and file names are never broken or cut.
+            let long = text
+                .lines()
+                .find(|line| line.chars().count() > width && !line.contains("memguard "));
+            assert_eq!(long, None, "at {width}");
+        }
+    }
+}
+
+#[test]
+fn nothing_of_the_target_reaches_the_terminal() {
+    let documents = [
+        text(200, true).report(&samples::report()),
+        text(200, false).list(&samples::list()),
+    ];
+    for document in documents {
+        assert!(!document.unwrap().contains("\u{1b}[31mred"));
+    }
+}
+
+#[test]
+fn lists_and_descriptors() {
+    insta::assert_snapshot!("list", plain(text(120, false).list(&samples::list())));
+    insta::assert_snapshot!("fds", plain(text(120, false).fds(&samples::fds())));
+    insta::assert_snapshot!("doctor", plain(text(80, false).doctor(&samples::doctor())));
+}
+
+#[test]
+fn json_is_the_model_and_comes_back() {
+    let report = samples::report();
+    let json = Json.report(&report).unwrap();
+    insta::assert_snapshot!("report_json", json);
+    assert_eq!(
+        serde_json::from_str::<crate::model::Report>(&json).unwrap(),
+        report
+    );
+    insta::assert_snapshot!("list_json", Json.list(&samples::list()).unwrap());
+    insta::assert_snapshot!("fds_json", Json.fds(&samples::fds()).unwrap());
+    insta::assert_snapshot!("doctor_json", Json.doctor(&samples::doctor()).unwrap());
+}
+
+#[test]
+fn folded_and_csv() {
+    insta::assert_snapshot!("report_folded", Folded.report(&samples::report()).unwrap());
+    insta::assert_snapshot!("report_csv", plain(Csv.report(&samples::report())));
+    insta::assert_snapshot!("list_csv", Csv.list(&samples::list()).unwrap());
+    insta::assert_snapshot!("fds_csv", Csv.fds(&samples::fds()).unwrap());
+}
+
+#[test]
+fn a_format_without_a_shape_says_what_to_use() {
+    let refused = Folded.list(&samples::list()).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "`--format folded` is not for `memguard list`; use text, json or csv."
+    );
+    assert!(Csv.doctor(&samples::doctor()).is_err() && Folded.doctor(&samples::doctor()).is_err());
+}

@@ -1,0 +1,65 @@
+//! The list of processes for people.
+
+use super::super::Layout;
+use super::style::{FAINT, of};
+use super::table::{Cell, Column, Cut, elastic, left, right, table};
+use super::wrap::wrap;
+use crate::model::{List, ListRow};
+use crate::render::safe::safe;
+use crate::units::{bytes, count, span};
+
+const COLUMNS: [Column; 9] = [
+    right("PID"),
+    elastic("NAME", Cut::End),
+    left("MODE"),
+    right("UP"),
+    right("RSS"),
+    right("LIVE HEAP"),
+    right("FDS"),
+    left("VERDICT"),
+    elastic("COMMAND", Cut::End),
+];
+
+/// The whole list.
+pub fn text(list: &List, layout: Layout) -> String {
+    let mut out = if list.processes.is_empty() {
+        "No process is being watched; start one with `memguard run -- COMMAND`.\n".to_owned()
+    } else {
+        let rows: Vec<Vec<Cell>> = list.processes.iter().map(row).collect();
+        table(&COLUMNS, &rows, layout.width)
+    };
+    for note in &list.notes {
+        out.push_str(&wrap(&safe(note), 0, layout.width));
+    }
+    out
+}
+
+fn row(row: &ListRow) -> Vec<Cell> {
+    let process = &row.process;
+    let fds = row.open_fds.map(|open| match row.fd_limit {
+        Some(limit) => format!("{}/{}", count(open), count(limit)),
+        None => count(open),
+    });
+    let mode = match (process.alive, process.mode) {
+        (false, _) => Cell::styled("ended", FAINT),
+        (true, mode) => mode.map_or("", |mode| mode.name()).into(),
+    };
+    let cmdline = process
+        .cmdline
+        .as_ref()
+        .map(|words| words.join(" "))
+        .unwrap_or_default();
+    vec![
+        process.pid.to_string().into(),
+        safe(process.name()).into_owned().into(),
+        mode,
+        process.uptime_s.map(span).unwrap_or_default().into(),
+        row.rss_bytes.map(bytes).unwrap_or_default().into(),
+        row.live_bytes.map(bytes).unwrap_or_default().into(),
+        fds.unwrap_or_default().into(),
+        row.verdict.map_or_else(Cell::default, |verdict| {
+            Cell::styled(verdict.name(), of(verdict))
+        }),
+        Cell::styled(safe(&cmdline), FAINT),
+    ]
+}

@@ -1,0 +1,61 @@
+//! For people: the first screen answers is there a leak, where, how sure, how
+//! long until it hurts, and what to type next.
+
+mod doctor;
+mod fds;
+mod finding;
+mod list;
+mod next;
+mod report;
+mod style;
+mod table;
+mod wrap;
+mod young;
+
+use super::{Layout, Render};
+use crate::error::OutputError;
+use crate::model::{Doctor, Fds, List, Report};
+
+/// The text writer. It always colours; whoever prints it takes colours out
+/// where they are not wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Text {
+    layout: Layout,
+}
+
+impl Text {
+    /// For a screen of that width, within reason.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            layout: Layout {
+                width: layout.width.clamp(80, 200),
+                ..layout
+            },
+        }
+    }
+}
+
+impl Render for Text {
+    fn report(&self, report: &Report) -> Result<String, OutputError> {
+        let mut out = String::new();
+        report::write(&mut out, report, self.layout);
+        for child in &report.children {
+            out.push('\n');
+            report::write(&mut out, child, self.layout);
+        }
+        Ok(out)
+    }
+
+    fn list(&self, list: &List) -> Result<String, OutputError> {
+        Ok(list::text(list, self.layout))
+    }
+
+    fn fds(&self, fds: &Fds) -> Result<String, OutputError> {
+        Ok(fds::text(fds, self.layout))
+    }
+
+    fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {
+        Ok(doctor::text(doctor, self.layout))
+    }
+}

@@ -1,0 +1,87 @@
+//! What to type now: the one or two commands that lead on.
+
+use super::style::{COMMAND, paint};
+use crate::model::{Finding, Kind, Report, Verdict};
+use crate::render::line;
+
+/// Appends the commands, if there is anything to do.
+pub fn write(out: &mut String, report: &Report) {
+    let next = next(report);
+    if next.is_empty() {
+        return;
+    }
+    out.push('\n');
+    for (at, (command, why)) in next.iter().enumerate() {
+        let head = if at == 0 { "Next:" } else { "     " };
+        line(
+            out,
+            format_args!("{head}  {}  {why}", paint(COMMAND, command)),
+        );
+    }
+}
+
+fn next(report: &Report) -> Vec<(String, &'static str)> {
+    let pid = report.process.pid;
+    if !report.process.instrumented && report.process.library {
+        return Vec::new();
+    }
+    if !report.process.instrumented {
+        return vec![(
+            "memguard run -- COMMAND".to_owned(),
+            "to see where they come from",
+        )];
+    }
+    if !report.process.alive {
+        return of_ended(report);
+    }
+    match report.findings.first() {
+        Some(worst) if worst.verdict == Verdict::Leak => of_leak(pid, worst),
+        Some(worst) if worst.verdict < Verdict::Early => of_suspect(pid, worst),
+        _ => vec![
+            (
+                format!("memguard snapshot {pid} -o before.mg"),
+                "then let it work for a while, and",
+            ),
+            (
+                format!("memguard report {pid} --since before.mg"),
+                "shows what came since and stayed",
+            ),
+        ],
+    }
+}
+
+/// What has ended gets no older: only another floor can judge it.
+fn of_ended(report: &Report) -> Vec<(String, &'static str)> {
+    if report.worst() != Some(Verdict::Early) {
+        return Vec::new();
+    }
+    vec![(
+        "memguard run --min-age 0s -- COMMAND".to_owned(),
+        "judges short programs",
+    )]
+}
+
+fn of_leak(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
+    let kind = worst.kind.name();
+    vec![(
+        format!("memguard fds {pid} --kind {kind} --state close_wait"),
+        "every one of them",
+    )]
+}
+
+fn of_suspect(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
+    let kind = worst.kind.name();
+    if worst.kind == Kind::Memory {
+        return vec![
+            (
+                format!("memguard mode {pid} deep --for 15m"),
+                "records every allocation for a while, then",
+            ),
+            (format!("memguard report {pid} --kind memory"), "is exact"),
+        ];
+    }
+    vec![(
+        format!("memguard fds {pid} --kind {kind} --sort age"),
+        "every one of them, oldest first",
+    )]
+}

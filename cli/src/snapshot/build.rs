@@ -1,0 +1,261 @@
+//! Puts facts and tables together.
+
+use jiff::Timestamp;
+use shm_protocol::view::{DescriptorInfo, HeaderInfo, ModuleInfo, View};
+
+use super::descriptors::{self, Descriptor};
+use super::facts::Facts;
+use super::heap::{self, HeapTotals};
+use super::notes;
+use super::sites::Sites;
+use crate::error::Error;
+use crate::model::{Coverage, HeapCoverage, Kind, Mode, Process};
+
+/// One process at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Who
+    pub process: Process,
+    /// What the kernel said
+    pub facts: Facts,
+    /// The moment that ages count to, ms since the segment was made
+    pub moment_ms: u64,
+    /// How much was seen
+    pub coverage: Coverage,
+    /// The live heap, none where it is not recorded
+    pub heap: Option<HeapTotals>,
+    /// Creation sites
+    pub sites: Sites,
+    /// Open descriptors, by number
+    pub descriptors: Vec<Descriptor>,
+    /// The soft limit on descriptors
+    pub fd_limit: Option<u64>,
+    /// What the frames refer to
+    pub modules: Vec<ModuleInfo>,
+}
+
+impl Snapshot {
+    /// Builds from facts and a segment's bytes (none: the outside view).
+    ///
+    /// # Errors
+    /// When the bytes are no segment of this version.
+    pub fn build(
+        facts: Facts,
+        segment: &[u8],
+        rows_after: Option<&[DescriptorInfo]>,
+        what: &str,
+    ) -> Result<Self, Error> {
+        if segment.is_empty() {
+            return Ok(Self::outside(facts));
+        }
+        let view = View::new(segment).map_err(|error| crate::attach::read::refused(error, what))?;
+        Ok(Self::inside(facts, &view, rows_after))
+    }
+
+    fn inside(facts: Facts, view: &View<'_>, rows_after: Option<&[DescriptorInfo]>) -> Self {
+        let (header, modules) = (view.header(), view.modules());
+        let mut sites = Sites::merge(view.sites(), &modules);
+        let heap = heap::add_blocks(view, &header, &mut sites);
+        let rows = descriptors::settle(&view.descriptors(), rows_after, &facts);
+        let checked = descriptors::reconcile(&rows, &facts);
+        add_descriptors(&checked.open, &mut sites);
+        let newest = rows
+            .iter()
+            .map(|row| row.info.origin.at_ms)
+            .max()
+            .unwrap_or(0)
+            .max(heap.newest_ms);
+        let moment_ms = moment(&facts, &header).max(newest);
+        let (covered, sample_bytes, effective_rate) = heap::coverage(view, &header, &sites);
+        let full_since = (covered == HeapCoverage::Full)
+            .then(|| heap::full_since(view, &header, moment_ms))
+            .flatten();
+        let mut all_notes = notes::notes(view, &header, checked.dropped);
+        all_notes.extend(facts.notes.iter().cloned());
+        let coverage = Coverage {
+            heap: covered,
+            full_since: full_since.map(|at| timestamp(header.real_ns(at))),
+            sample_bytes,
+            effective_rate,
+            lost_events: Some(notes::lost_events(view)),
+            unknown_fds: Some(checked.unknown),
+            notes: all_notes,
+        };
+        Self {
+            process: process(&facts, Some((&header, &modules)), Some(moment_ms)),
+            moment_ms,
+            coverage,
+            heap: (covered != HeapCoverage::None || heap.rows > 0).then_some(heap),
+            sites,
+            descriptors: checked.open,
+            fd_limit: facts
+                .fd_limit
+                .or(Some(header.fd_limit).filter(|limit| *limit != 0)),
+            modules,
+            facts,
+        }
+    }
+
+    /// What the kernel alone tells of a process without the library.
+    fn outside(facts: Facts) -> Self {
+        let checked = descriptors::reconcile(&[], &facts);
+        let mut notes = vec![without_record(&facts).to_owned()];
+        notes.extend(facts.notes.iter().cloned());
+        Self {
+            process: process(&facts, None, None),
+            moment_ms: 0,
+            coverage: Coverage {
+                heap: HeapCoverage::None,
+                full_since: None,
+                sample_bytes: None,
+                effective_rate: None,
+                lost_events: None,
+                unknown_fds: facts.descriptors.as_ref().map(|_| checked.unknown),
+                notes,
+            },
+            heap: None,
+            sites: Sites::default(),
+            descriptors: checked.open,
+            fd_limit: facts.fd_limit,
+            modules: Vec::new(),
+            facts,
+        }
+    }
+
+    /// How long ago something was born, in seconds.
+    #[must_use]
+    pub fn age_s(&self, born_ms: u64) -> f64 {
+        self.moment_ms.saturating_sub(born_ms) as f64 / 1000.0
+    }
+}
+
+/// Why there is only the kernel's view.
+fn without_record(facts: &Facts) -> &'static str {
+    if facts.library {
+        "The process is a young child without a record yet (it gets one at its first event after 3 ms), or \
+         monitoring is off: this is the kernel's view only; ask again when it has done something."
+    } else {
+        "The process was started without memguard's library: this is the kernel's view only, without creators or \
+         heap; start it with `memguard run` to see those."
+    }
+}
+
+/// A dead process's last sign of life: its own tick, or its last look.
+fn moment(facts: &Facts, header: &HeaderInfo) -> u64 {
+    let last_tick_ms = header.tick_s.saturating_mul(1000);
+    let ended = facts.ended_ms.unwrap_or(last_tick_ms);
+    facts
+        .moment_ms
+        .unwrap_or(0)
+        .max(if facts.alive { 0 } else { ended })
+}
+
+fn process(
+    facts: &Facts,
+    inside: Option<(&HeaderInfo, &[ModuleInfo])>,
+    moment_ms: Option<u64>,
+) -> Process {
+    let mode = inside
+        .zip(moment_ms)
+        .and_then(|((header, _), at)| mode_at(header, at));
+    let until = inside
+        .zip(moment_ms)
+        .map(|((header, _), at)| timestamp(header.real_ns(at)));
+    let until = until.filter(|_| !facts.alive).unwrap_or(facts.taken_at);
+    Process {
+        pid: facts.pid,
+        comm: facts.comm.clone(),
+        cmdline: facts.cmdline.clone(),
+        started_at: facts
+            .started_at
+            .map(|at| at.round(jiff::Unit::Millisecond).unwrap_or(at)),
+        uptime_s: facts.started_at.map(|start| {
+            (until.duration_since(start).as_secs_f64().max(0.0) * 1000.0).round() / 1000.0
+        }),
+        mode,
+        policy: inside.and_then(|(header, _)| notes::policy(header)),
+        alive: facts.alive,
+        build_id: facts
+            .build_id
+            .clone()
+            .or_else(|| inside.and_then(|(header, modules)| own_build_id(header, modules))),
+        instrumented: inside.is_some(),
+        library: inside.is_some() || facts.library,
+    }
+}
+
+/// The mode in force. An idle process goes back from one whose time is over
+/// at its next event; whoever looks before that knows.
+fn mode_at(header: &HeaderInfo, at_ms: u64) -> Option<Mode> {
+    use shm_protocol::codes::{Mode as Row, Policy};
+    let over = header.mode_until_ms != 0 && at_ms >= header.mode_until_ms;
+    let started_in = match header.policy {
+        Some(Policy::Off) => Row::Off,
+        Some(Policy::Deep) => Row::Deep,
+        _ => Row::Light,
+    };
+    Some(match if over { started_in } else { header.mode? } {
+        Row::Off => Mode::Off,
+        Row::Light => Mode::Light,
+        Row::Deep => Mode::Deep,
+    })
+}
+
+fn own_build_id(header: &HeaderInfo, modules: &[ModuleInfo]) -> Option<String> {
+    let own = modules
+        .iter()
+        .find(|module| module.path == header.executable)?;
+    let hex: String = own
+        .build_id
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    Some(hex).filter(|hex| !hex.is_empty())
+}
+
+/// Gives each descriptor to its site. Inherited ones and the standard three
+/// were not created by this program.
+fn add_descriptors(open: &[Descriptor], sites: &mut Sites) {
+    for (at, descriptor) in open.iter().enumerate() {
+        let site = descriptor.site.and_then(|id| sites.index(id));
+        let (Some(site), Some(born_ms), false) =
+            (site, descriptor.born_ms, descriptor.inherited == Some(true))
+        else {
+            continue;
+        };
+        let site = &mut sites.all[site];
+        site.live.add(born_ms, 1.0, 0.0);
+        site.live.descriptors.push(at);
+        site.kind = site.kind.or(descriptor.kind);
+    }
+    for site in &mut sites.all {
+        site.live.births_ms.sort_unstable();
+        if site.kind == Some(Kind::Memory) {
+            site.live.descriptors.clear();
+        }
+    }
+}
+
+/// A moment of the wall clock.
+pub(super) fn timestamp(real_ns: u64) -> Timestamp {
+    Timestamp::from_nanosecond(i128::from(real_ns)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_without_a_record_yet_was_not_started_without_the_library() {
+        let look = |library| {
+            Snapshot::outside(Facts {
+                library,
+                ..Facts::default()
+            })
+        };
+        let child = look(true);
+        assert!(child.coverage.notes[0].contains("young child without a record yet"));
+        assert!(child.process.library && !child.process.instrumented);
+        assert!(look(false).coverage.notes[0].contains("without memguard's library"));
+    }
+}

@@ -1,0 +1,177 @@
+//! Snapshot files: the kernel's facts as JSON, then the segment as it was.
+//!
+//! | at | what |
+//! |---|---|
+//! | 0 | [`MAGIC`] |
+//! | 8 | length of the facts, little endian |
+//! | 16 | length of the segment, 0 when there was none |
+//! | 24 | the facts |
+//! | next multiple of 4096 | the segment; its empty pages are holes |
+//!
+//! One of the two files of the command line with unsafe code.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use memmap2::Mmap;
+
+use super::facts::Facts;
+use crate::attach::records::open_plain;
+use crate::error::{Error, OutputError, RecordError};
+
+/// First eight bytes; the last two are the version.
+pub const MAGIC: [u8; 8] = *b"MGSNAP01";
+const HEAD: usize = 24;
+const PAGE: usize = 4096;
+
+/// A snapshot file, mapped.
+#[derive(Debug)]
+pub struct Saved {
+    map: Mmap,
+    segment: std::ops::Range<usize>,
+    /// What the kernel said
+    pub facts: Facts,
+}
+
+impl Saved {
+    /// The segment, empty when the process was not instrumented.
+    #[must_use]
+    pub fn segment(&self) -> &[u8] {
+        self.map.get(self.segment.clone()).unwrap_or_default()
+    }
+}
+
+/// Writes a file that appears whole or not at all.
+///
+/// # Errors
+/// When the folder does not take it.
+pub fn write(path: &Path, facts: &Facts, segment: &[u8]) -> Result<(), Error> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = Path::new(&name);
+    let written = write_part(part, facts, segment).and_then(|()| std::fs::rename(part, path));
+    written.map_err(|source| {
+        let _ = std::fs::remove_file(part);
+        OutputError::File {
+            path: path.to_owned(),
+            source,
+        }
+        .into()
+    })
+}
+
+fn write_part(path: &Path, facts: &Facts, segment: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    let facts = serde_json::to_vec(facts)?;
+    file.write_all(&MAGIC)?;
+    file.write_all(&(facts.len() as u64).to_le_bytes())?;
+    file.write_all(&(segment.len() as u64).to_le_bytes())?;
+    file.write_all(&facts)?;
+    let start = (HEAD + facts.len()).next_multiple_of(PAGE) as u64;
+    for (page, bytes) in segment.chunks(PAGE).enumerate() {
+        if bytes.iter().any(|byte| *byte != 0) {
+            file.seek(SeekFrom::Start(start + (page * PAGE) as u64))?;
+            file.write_all(bytes)?;
+        }
+    }
+    file.set_len(start + segment.len() as u64)
+}
+
+/// Opens one.
+///
+/// # Errors
+/// When it is none, of another version, or cut off.
+pub fn open(path: &Path) -> Result<Saved, Error> {
+    let file = open_plain(path)?;
+    // SAFETY: a private mapping of a regular file that memguard itself wrote
+    // and never changes afterwards: `write` makes it whole under another name.
+    let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) };
+    let map = map.map_err(|source| RecordError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    let (facts, segment) = parse(&map).map_err(|detail| RecordError::Corrupt {
+        what: path.display().to_string(),
+        detail: detail.to_owned(),
+    })?;
+    Ok(Saved {
+        map,
+        segment,
+        facts,
+    })
+}
+
+fn parse(bytes: &[u8]) -> Result<(Facts, std::ops::Range<usize>), &'static str> {
+    let word = |at: usize| {
+        bytes
+            .get(at..at + 8)
+            .and_then(|word| word.try_into().ok())
+            .map(u64::from_le_bytes)
+    };
+    let length = |at| {
+        word(at)
+            .and_then(|length| usize::try_from(length).ok())
+            .ok_or("its head is cut off")
+    };
+    if bytes.get(..8) != Some(&MAGIC) {
+        return Err("it does not start as a snapshot");
+    }
+    let facts_end = HEAD
+        .checked_add(length(8)?)
+        .ok_or("its lengths make no sense")?;
+    let facts = bytes.get(HEAD..facts_end).ok_or("it is cut off")?;
+    let facts =
+        serde_json::from_slice(facts).map_err(|_| "its facts are not what memguard writes")?;
+    let start = facts_end.next_multiple_of(PAGE);
+    let end = start
+        .checked_add(length(16)?)
+        .ok_or("its lengths make no sense")?;
+    if end > start && end > bytes.len() {
+        return Err("it is cut off");
+    }
+    Ok((facts, start..end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comes_back_as_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.mg");
+        let mut segment = vec![0; 5 * PAGE + 7];
+        (segment[3], segment[4 * PAGE], segment[5 * PAGE + 6]) = (1, 2, 3);
+        let facts = Facts {
+            pid: 9,
+            comm: Some("app".into()),
+            ..Facts::default()
+        };
+        write(&path, &facts, &segment).unwrap();
+        let saved = open(&path).unwrap();
+        assert_eq!((saved.segment(), &saved.facts), (&segment[..], &facts));
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        write(&path, &facts, &[]).unwrap();
+        assert_eq!(open(&path).unwrap().segment(), b"");
+    }
+
+    #[test]
+    fn cut_off_or_scribbled_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.mg");
+        write(&path, &Facts::default(), &[7; 3 * PAGE]).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for length in (8..whole.len()).step_by(97) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            assert_eq!(open(&path).unwrap_err().exit_code(), 4, "{length}");
+        }
+        for at in 0..HEAD {
+            let mut bad = whole.clone();
+            bad[at] ^= 0xFF;
+            std::fs::write(&path, &bad).unwrap();
+            assert_eq!(open(&path).unwrap_err().exit_code(), 4, "{at}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What is known of one process: the library's tables and the kernel's
+//! records, reconciled. Findings, lists and files are all made from this.
+//!
+//! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
+//!   beside the segment; [`file`] saves it with the segment
+//! - [`sites`], [`heap`], [`descriptors`]: the tables, merged and checked
+//! - [`take`]: copies what there is of a target; [`build`]: puts it together
+
+pub mod build;
+pub mod collect;
+pub mod descriptors;
+pub mod facts;
+pub mod file;
+pub mod heap;
+pub mod kinds;
+pub mod look;
+mod notes;
+pub mod sites;
+pub mod take;
+
+pub use build::Snapshot;
+pub use descriptors::Descriptor;
+pub use facts::{Facts, FdFact, SocketFact};
+pub use sites::{Live, Site, Sites, Stats};
+pub use take::{Taken, of_target, take};

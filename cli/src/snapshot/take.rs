@@ -1,0 +1,176 @@
+//! Copies what there is of a target: the segment, and what the kernel says.
+
+use std::path::Path;
+
+use shm_protocol::view::{DescriptorInfo, HeaderInfo};
+
+use super::build::{Snapshot, timestamp};
+use super::facts::Facts;
+use super::{collect, descriptors, file, look};
+use crate::attach::{LiveSegment, Running, Target, live};
+use crate::error::{Error, TargetError};
+
+/// What a snapshot is made of, and what a snapshot file keeps.
+#[derive(Debug)]
+pub struct Taken {
+    /// What the kernel said
+    pub facts: Facts,
+    /// The segment, empty when the process is not instrumented
+    pub segment: Vec<u8>,
+    /// The descriptor rows as they stood after the kernel was asked
+    pub rows_after: Option<Vec<DescriptorInfo>>,
+}
+
+impl Taken {
+    /// What that adds up to.
+    ///
+    /// # Errors
+    /// When the segment is none of this version.
+    pub fn snapshot(self, what: &str) -> Result<Snapshot, Error> {
+        Snapshot::build(self.facts, &self.segment, self.rows_after.as_deref(), what)
+    }
+}
+
+/// Looks at a target and makes a snapshot of it.
+///
+/// # Errors
+/// When it cannot be looked at or its record not be trusted.
+pub fn of_target(target: Target) -> Result<Snapshot, Error> {
+    match target {
+        Target::Saved { path } => {
+            let saved = file::open(&path)?;
+            let facts = saved.facts.clone();
+            Snapshot::build(facts, saved.segment(), None, &path.display().to_string())
+        }
+        target => {
+            let taken = take(target)?;
+            taken.snapshot("The record")
+        }
+    }
+}
+
+/// Copies what there is of a process. A live look is kept for later.
+///
+/// # Errors
+/// When it cannot be looked at or its record not be trusted.
+pub fn take(target: Target) -> Result<Taken, Error> {
+    match target {
+        Target::Live {
+            process,
+            segment: None,
+        } => Ok(Taken {
+            facts: Facts {
+                library: process.has_library(),
+                ..ask(&process)?
+            },
+            segment: Vec::new(),
+            rows_after: None,
+        }),
+        Target::Live {
+            process,
+            segment: Some(segment),
+        } => take_live(&process, segment),
+        Target::Ended { path, segment } => {
+            let facts = ended_facts(&path, &segment.view(&path.display().to_string())?.header());
+            Ok(Taken {
+                facts,
+                segment: segment.bytes,
+                rows_after: None,
+            })
+        }
+        Target::Saved { path } => {
+            let saved = file::open(&path)?;
+            Ok(Taken {
+                facts: saved.facts.clone(),
+                segment: saved.segment().to_vec(),
+                rows_after: None,
+            })
+        }
+    }
+}
+
+fn ask(process: &Running) -> Result<Facts, Error> {
+    use crate::kernel::KernelError;
+    collect::facts(process).map_err(|error| match error {
+        KernelError::NoProcess { pid } | KernelError::Gone { pid } => {
+            TargetError::Vanished(pid).into()
+        }
+        other => TargetError::Kernel(other).into(),
+    })
+}
+
+/// Rows, then the kernel's list, then the rows again: what was opened or
+/// closed in between is then no contradiction.
+fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
+    let mut facts = ask(process)?;
+    let view = found.segment.view("The record")?;
+    facts.moment_ms = Some(moment_of(&view.header()));
+    let rows = view.descriptors();
+    let rows_after = contradicts(&rows, &facts)
+        .then(|| rows_again(process))
+        .flatten();
+    let settled = descriptors::settle(&rows, rows_after.as_deref(), &facts);
+    for open in descriptors::reconcile(&settled, &facts)
+        .open
+        .iter()
+        .filter(|open| open.origin_known)
+    {
+        let all = facts.descriptors.iter_mut().flatten();
+        all.filter(|fact| fact.fd == open.fd)
+            .for_each(|fact| fact.tracked = true);
+    }
+    if let Some(path) = found.mapped.own_path() {
+        look::keep(&path, &facts);
+    }
+    Ok(Taken {
+        facts,
+        segment: found.segment.bytes,
+        rows_after,
+    })
+}
+
+fn contradicts(rows: &[DescriptorInfo], facts: &Facts) -> bool {
+    let result = descriptors::reconcile(rows, facts);
+    result.dropped + result.unknown > 0
+}
+
+fn rows_again(process: &Running) -> Option<Vec<DescriptorInfo>> {
+    let again = live::find(process).ok()??;
+    Some(again.segment.view("The record").ok()?.descriptors())
+}
+
+/// Now, in ms since the segment was made.
+#[must_use]
+pub fn moment_of(header: &HeaderInfo) -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    let now_ns = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000
+        + u64::try_from(now.tv_nsec).unwrap_or(0);
+    now_ns.saturating_sub(header.created_mono_ns) / 1_000_000
+}
+
+/// The last look's facts, else what the segment itself tells; the kernel's
+/// part is then unknown.
+fn ended_facts(path: &Path, header: &HeaderInfo) -> Facts {
+    let known = look::recall(path).unwrap_or_else(|| from_header(header));
+    Facts {
+        alive: false,
+        ..known
+    }
+}
+
+fn from_header(header: &HeaderInfo) -> Facts {
+    let since_start = header
+        .created_mono_ns
+        .saturating_sub(header.start_ticks.saturating_mul(10_000_000));
+    Facts {
+        taken_at: timestamp(header.real_ns(header.tick_s.saturating_mul(1000))),
+        pid: header.pid as i32,
+        cmdline: Some(header.cmdline.clone()).filter(|words| !words.is_empty()),
+        uid: Some(header.uid),
+        started_at: Some(timestamp(
+            header.created_real_ns.saturating_sub(since_start),
+        )),
+        fd_limit: Some(header.fd_limit).filter(|limit| *limit != 0),
+        ..Facts::default()
+    }
+}

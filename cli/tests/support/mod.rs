@@ -1,0 +1,177 @@
+//! What the tests of the command line share.
+#![allow(dead_code)]
+
+pub mod segment;
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use memguard_tests::artifacts;
+
+/// The command line under test, with its segments in a private folder.
+pub fn memguard(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_memguard"));
+    command
+        .env("MEMGUARD_DIR", folder)
+        .env("MEMGUARD_LIBRARY", artifacts::library());
+    for other in [
+        "LD_PRELOAD",
+        "MEMGUARD_KEEP",
+        "MEMGUARD_MONITORING_MODE",
+        "COLUMNS",
+        "NO_COLOR",
+    ] {
+        command.env_remove(other);
+    }
+    command
+}
+
+/// Runs it to its end.
+pub fn run(folder: &Path, args: &[&str]) -> Output {
+    memguard(folder)
+        .args(args)
+        .output()
+        .expect("memguard starts")
+}
+
+/// Its exit code.
+pub fn code(output: &Output) -> i32 {
+    output.status.code().expect("memguard is not killed")
+}
+
+/// Its standard error.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Its standard output.
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// The JSON of a verb that must succeed.
+#[track_caller]
+pub fn json(folder: &Path, args: &[&str]) -> serde_json::Value {
+    let done = run(folder, args);
+    assert!(done.status.success(), "{args:?}: {}", stderr(&done));
+    serde_json::from_slice(&done.stdout)
+        .unwrap_or_else(|error| panic!("{args:?}: {error}: {}", stdout(&done)))
+}
+
+/// Fails unless it was refused with this code, in one sentence that has the
+/// words.
+#[track_caller]
+pub fn assert_refused(output: &Output, wanted: i32, words: &str) {
+    let said = stderr(output);
+    assert_eq!(code(output), wanted, "{said}");
+    assert!(
+        said.starts_with("memguard: ") && said.trim_end().ends_with('.'),
+        "{said}"
+    );
+    assert!(said.contains(words), "no `{words}` in: {said}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+/// The program that forgets things, built once.
+pub fn forgets() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/forgets.c");
+        let program =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("forgets-{}", std::process::id()));
+        let built = Command::new("gcc")
+            .args(["-g", "-O1", "-o"])
+            .arg(&program)
+            .arg(source)
+            .status();
+        assert!(built.expect("gcc starts").success());
+        program
+    })
+}
+
+/// A program that stands still until it is told to go on.
+pub struct Held {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    /// Its own pid, also when a wrapper started it
+    pub pid: i32,
+}
+
+impl Held {
+    /// Starts it and waits until it stands still.
+    #[track_caller]
+    pub fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut held = Self {
+            child,
+            lines,
+            pid: 0,
+        };
+        held.wait();
+        held
+    }
+
+    /// The forgetful program with the library in it.
+    #[track_caller]
+    pub fn forgetful(folder: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(forgets());
+        command
+            .args(args)
+            .env("LD_PRELOAD", artifacts::library())
+            .env("MEMGUARD_DIR", folder);
+        command.env("MEMGUARD_KEEP", "always");
+        Self::start(command)
+    }
+
+    #[track_caller]
+    fn wait(&mut self) {
+        let line = self.lines.next().expect("it says READY").unwrap();
+        self.pid = line
+            .strip_prefix("READY ")
+            .expect("it says READY")
+            .parse()
+            .unwrap();
+    }
+
+    /// Its pid as a word.
+    pub fn word(&self) -> String {
+        self.pid.to_string()
+    }
+
+    /// Lets it go on to where it stands still again.
+    #[track_caller]
+    pub fn go_on(&mut self) {
+        self.push();
+        self.wait();
+    }
+
+    fn push(&mut self) {
+        writeln!(self.child.stdin.as_mut().unwrap()).expect("it reads");
+    }
+
+    /// Lets it go on to its end.
+    pub fn finish(mut self) -> std::process::ExitStatus {
+        self.push();
+        self.child.wait().unwrap()
+    }
+
+    /// Ends it as the out-of-memory killer would.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+/// A pid that is of no process.
+pub fn free_pid() -> i32 {
+    let mut child = Command::new("true").spawn().unwrap();
+    child.wait().unwrap();
+    child.id() as i32
+}

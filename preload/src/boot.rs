@@ -1,0 +1,262 @@
+//! Start: finding the real functions, and the constructor.
+//!
+//! The loader may call malloc before any constructor runs, and looking a
+//! function up may call it again. Until the allocator is known, memory comes
+//! from [`early`].
+
+use crate::hooks::heap;
+use crate::segment::Segment;
+use crate::{clock, config, live, mode, modules, sys, thread, unwind};
+use core::ffi::{CStr, c_char, c_void};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use shm_protocol::codes::{Section, note};
+
+/// Memory before the allocator is known.
+pub mod early {
+    use core::cell::UnsafeCell;
+    use core::ffi::c_void;
+    use core::sync::atomic::{AtomicUsize, Ordering};
+
+    const BYTES: usize = 256 * 1024;
+    const PAGE: usize = 4096;
+
+    #[repr(C, align(4096))]
+    struct Arena(UnsafeCell<[u8; BYTES]>);
+
+    // SAFETY: handed out in disjoint parts by the atomic below.
+    unsafe impl Sync for Arena {}
+
+    static ARENA: Arena = Arena(UnsafeCell::new([0; BYTES]));
+    static USED: AtomicUsize = AtomicUsize::new(0);
+
+    /// Whole pages, so that free and realloc know these blocks by their
+    /// alignment. Null when there is no more.
+    pub fn allocate(bytes: usize) -> *mut c_void {
+        let pages = bytes.max(1).next_multiple_of(PAGE);
+        let at = USED.fetch_add(pages, Ordering::Relaxed);
+        if pages > BYTES || at > BYTES - pages {
+            return core::ptr::null_mut();
+        }
+        // SAFETY: within the arena.
+        let block = unsafe { ARENA.0.get().cast::<u8>().add(at) };
+        (0..pages / PAGE).for_each(|page| {
+            crate::blocks::always_look_at(block as u64 + (page * PAGE) as u64);
+        });
+        block.cast()
+    }
+
+    /// Whether a block came from here.
+    #[inline]
+    pub fn holds(block: *const c_void) -> bool {
+        (block as usize).wrapping_sub(ARENA.0.get() as usize) < BYTES
+    }
+
+    /// Bytes from a block to the end of what was handed out: at least what
+    /// it has.
+    pub fn size_of(block: *const c_void) -> usize {
+        let at = (block as usize).wrapping_sub(ARENA.0.get() as usize);
+        USED.load(Ordering::Relaxed).min(BYTES).saturating_sub(at)
+    }
+
+    /// A larger copy; the old one is not used again.
+    pub fn reallocate(block: *mut c_void, bytes: usize) -> *mut c_void {
+        let fresh = allocate(bytes);
+        if !block.is_null() && holds(block) && !fresh.is_null() {
+            let part = size_of(block).min(bytes);
+            // SAFETY: both within the arena; `fresh` has `bytes`.
+            unsafe { fresh.cast::<u8>().copy_from(block.cast::<u8>(), part) };
+        }
+        fresh
+    }
+}
+
+const UNKNOWN: u32 = 0;
+const LOOKING: u32 = 1;
+const READY: u32 = 2;
+
+static ALLOCATOR: AtomicU32 = AtomicU32::new(UNKNOWN);
+/// Text of the allocator's module: mappings that it makes are its own.
+static ALLOCATOR_START: AtomicU64 = AtomicU64::new(0);
+static ALLOCATOR_END: AtomicU64 = AtomicU64::new(0);
+static HEAP_IS_OURS: AtomicBool = AtomicBool::new(true);
+
+unsafe extern "C" {
+    /// Where the kernel put argc, argv and the environment.
+    static __libc_stack_end: *const usize;
+}
+
+/// The next definition of a symbol after ours, null when there is none.
+pub fn next(symbol: &CStr) -> *mut c_void {
+    // SAFETY: dlsym with a valid name.
+    unsafe { libc::dlsym(libc::RTLD_NEXT, symbol.as_ptr()) }
+}
+
+/// Whether the real allocator is known; finds it on the first call. False
+/// only to calls that come from within that search.
+#[inline]
+pub fn allocator_ready() -> bool {
+    ALLOCATOR.load(Ordering::Acquire) == READY || find_allocator()
+}
+
+#[cold]
+fn find_allocator() -> bool {
+    let won = ALLOCATOR.compare_exchange(UNKNOWN, LOOKING, Ordering::AcqRel, Ordering::Acquire);
+    if won.is_err() {
+        return ALLOCATOR.load(Ordering::Acquire) == READY;
+    }
+    modules::init(next(c"_dl_find_object"));
+    let [malloc, calloc, realloc, memalign, free] =
+        [c"malloc", c"calloc", c"realloc", c"memalign", c"free"].map(next);
+    heap::set_real(malloc, calloc, realloc, memalign, free);
+    choose_marking(malloc, free, memalign);
+    ALLOCATOR.store(READY, Ordering::Release);
+    // Our failed look-ups are not the program's errors.
+    // SAFETY: dlerror only hands out and clears this thread's message.
+    unsafe { libc::dlerror() };
+    true
+}
+
+/// Sampled blocks are aligned only if one allocator does it all.
+fn choose_marking(malloc: *mut c_void, free: *mut c_void, memalign: *mut c_void) {
+    let aligning = same_object(malloc, free) && same_object(malloc, memalign);
+    let glibc = next(c"gnu_get_libc_version");
+    // glibc's blocks with a mapping of their own start 16 bytes into a page.
+    let mask = if same_object(malloc, glibc) {
+        0xFEF
+    } else {
+        0xFFF
+    };
+    mode::set_marking(aligning, mask);
+    heap::look_at_marked(if aligning { mask } else { 0 }, || true);
+}
+
+/// Where the object that holds `function` is mapped, 0 when unknown.
+fn object_of(function: *mut c_void) -> usize {
+    if modules::can_find() {
+        return modules::find(function as usize).map_or(0, |module| module.start);
+    }
+    // SAFETY: all-zero is a valid Dl_info.
+    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
+    // SAFETY: dladdr writes `info` on success. It looks through all symbols.
+    let found = !function.is_null() && unsafe { libc::dladdr(function, &mut info) } != 0;
+    if found { info.dli_fbase as usize } else { 0 }
+}
+
+fn same_object(a: *mut c_void, b: *mut c_void) -> bool {
+    let object = object_of(a);
+    object != 0 && object == object_of(b)
+}
+
+/// Whether `address` is in the allocator's own code, and that is not libc.
+pub fn in_foreign_allocator(address: usize) -> bool {
+    let start = ALLOCATOR_START.load(Ordering::Relaxed);
+    (address as u64) >= start && (address as u64) < ALLOCATOR_END.load(Ordering::Relaxed)
+}
+
+/// Whether the program's malloc is ours: no library before us and not the
+/// executable itself defines another.
+pub fn heap_is_ours() -> bool {
+    HEAP_IS_OURS.load(Ordering::Relaxed)
+}
+
+fn look_for_a_malloc_before_ours() {
+    // SAFETY: dlsym with a valid name.
+    let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"malloc".as_ptr()) };
+    let here = find_foreign_allocator as *mut c_void;
+    HEAP_IS_OURS.store(same_object(first, here), Ordering::Relaxed);
+}
+
+fn find_foreign_allocator() {
+    let malloc = next(c"malloc");
+    if same_object(malloc, next(c"gnu_get_libc_version")) {
+        return;
+    }
+    if let Some(module) = modules::find(malloc as usize) {
+        ALLOCATOR_START.store(module.start as u64, Ordering::Relaxed);
+        ALLOCATOR_END.store(module.end as u64, Ordering::Relaxed);
+    }
+}
+
+ctor::declarative::ctor! {
+    /// Runs before the constructors of all other libraries (-z initfirst).
+    #[ctor(unsafe)]
+    fn start() {
+        begin();
+    }
+}
+
+fn begin() {
+    clock::init();
+    allocator_ready();
+    crate::hooks::resolve_all();
+    // SAFETY: as in find_allocator.
+    unsafe { libc::dlerror() };
+    find_foreign_allocator();
+    look_for_a_malloc_before_ours();
+    config::read(environment());
+    let filtered = seccomp_filtered();
+    // SAFETY: set by the loader before any constructor.
+    let stack_end = unsafe { __libc_stack_end } as usize;
+    let stack_limit = if filtered {
+        8 << 20
+    } else {
+        sys::limit(libc::RLIMIT_STACK).0
+    };
+    unwind::init_main_thread(stack_end, stack_limit);
+    thread::init();
+    live::start(filtered);
+    if let Some(segment) = live::segment() {
+        segment.note(if modules::can_find() {
+            0
+        } else {
+            note::FRAME_POINTERS_ONLY
+        });
+    }
+    register_end();
+}
+
+/// The environment as the kernel left it above the stack.
+fn environment() -> *const *const c_char {
+    // SAFETY: argc at the stack's end, then argv, a null, the environment.
+    unsafe {
+        let argc = *__libc_stack_end;
+        __libc_stack_end.add(argc + 2).cast()
+    }
+}
+
+/// Whether a seccomp filter is in force, found out by calls that the loader
+/// has just made itself.
+fn seccomp_filtered() -> bool {
+    let mut buffer = [0u8; 4096];
+    let text = sys::read_file(c"/proc/self/status", &mut buffer);
+    let key = b"\nSeccomp:\t";
+    let at = text.windows(key.len()).position(|part| part == key);
+    at.and_then(|at| text.get(at + key.len()))
+        .is_some_and(|digit| *digit != b'0')
+}
+
+/// The variables, for watchers to obey.
+pub fn store_settings(segment: &Segment) {
+    let room = segment.rows(Section::Settings) as usize;
+    let places = segment.in_run::<AtomicU8>(Section::Settings, 0, 0, room, true);
+    for (place, byte) in places.unwrap_or_default().iter().zip(config::settings()) {
+        place.store(byte.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+}
+
+fn register_end() {
+    // SAFETY: a function that stays mapped; quick_exit runs it last.
+    unsafe { at_quick_exit(at_end) };
+}
+
+unsafe extern "C" {
+    fn at_quick_exit(function: extern "C" fn()) -> i32;
+}
+
+extern "C" fn at_end() {
+    live::end();
+}
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static END: extern "C" fn() = at_end;

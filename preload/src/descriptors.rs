@@ -1,0 +1,223 @@
+//! Descriptors: what a hook does when one is made or given back.
+
+use crate::segment::Segment;
+use crate::unwind::Caller;
+use crate::{clock, emit, live, mode, nursery, sites, sys, tls};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use shm_protocol::codes::{Counter, Kind, Section, fd_flag, note};
+use shm_protocol::fds::{FdInfo, FdRow};
+use shm_protocol::ring::Action;
+use shm_protocol::sites::Amount;
+use shm_protocol::words::Origin;
+
+/// Numbers from here on are not tracked.
+const HIGHEST: u64 = 1 << 20;
+
+/// Some child shares this memory and this thread block but may have its own
+/// descriptors: each event asks the kernel which process it is in.
+static PID_GATE: AtomicBool = AtomicBool::new(false);
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// Switches the gate on. From then on an event costs a getpid.
+pub fn guard_by_pid() {
+    if live::frozen() {
+        return;
+    }
+    OWNER.store(sys::getpid(), Ordering::Relaxed);
+    PID_GATE.store(true, Ordering::Release);
+    if let Some(segment) = live::segment() {
+        segment.note(note::PID_GATE);
+    }
+}
+
+/// Whether this thread's descriptors are those that the segment is about.
+fn ours() -> bool {
+    if tls::block().flags & tls::flag::OWN_FILES != 0 || live::in_vfork_child() {
+        return false;
+    }
+    !PID_GATE.load(Ordering::Relaxed)
+        || live::frozen()
+        || OWNER.load(Ordering::Relaxed) == sys::getpid()
+}
+
+/// In a forked child: the gate, if it is up, now guards the child.
+pub fn adopt() {
+    if PID_GATE.load(Ordering::Relaxed) {
+        OWNER.store(sys::getpid(), Ordering::Relaxed);
+    }
+}
+
+/// The row of a number, made real if need be.
+pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
+    let number = u64::from(fd);
+    if number >= HIGHEST {
+        return None;
+    }
+    if let Some(row) = segment.row::<FdRow>(Section::Fds, number, true) {
+        return Some(row);
+    }
+    while number >= segment.rows(Section::Fds) {
+        if !segment.double(Section::Fds) {
+            return None;
+        }
+    }
+    segment.row::<FdRow>(Section::Fds, number, true)
+}
+
+/// The row of a number, if it was ever used.
+fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
+    segment.row::<FdRow>(Section::Fds, u64::from(fd), false)
+}
+
+/// A descriptor was made. Negative results of calls are let pass.
+#[inline]
+pub fn born(fd: i32, kind: Kind, flags: u8, caller: Caller) {
+    if fd >= 0 {
+        born_from(fd as u32, kind, flags, None, caller);
+    }
+}
+
+/// A descriptor was made, perhaps as a duplicate.
+pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Caller) {
+    if !ours() {
+        return count_foreign();
+    }
+    let Some(segment) = live::segment_for_event() else {
+        return nursery::note(fd, kind, flags, caller);
+    };
+    let now_ms = clock::now_ms();
+    if mode::tick(segment, now_ms) == mode::OFF {
+        return;
+    }
+    let Some(row) = row(segment, fd) else {
+        return segment.count(Counter::FdsFull, 1);
+    };
+    let site = sites::of(segment, caller, kind, now_ms);
+    let origin = Origin {
+        at_ms: now_ms,
+        site,
+    };
+    let info = FdInfo {
+        origin,
+        kind: kind as u8,
+        flags,
+        generation: 0,
+        source,
+    };
+    if row.insert(fd, &info) {
+        segment.count(Counter::Overwritten, 1);
+    }
+    sites::count_birth(segment, site, now_ms);
+    emit::event(
+        segment,
+        now_ms,
+        Action::Taken,
+        kind as u8,
+        origin,
+        u64::from(fd),
+    );
+}
+
+/// A descriptor is about to be given back. Never skipped, not by the guard.
+#[inline]
+pub fn died(fd: i32) -> Option<FdInfo> {
+    if fd < 0 {
+        return None;
+    }
+    if !ours() {
+        count_foreign();
+        return None;
+    }
+    let fd = fd as u32;
+    let Some(segment) = live::segment() else {
+        nursery::strike(fd);
+        return None;
+    };
+    let info = known_row(segment, fd)?.remove(fd)?;
+    let Some(info) = info else {
+        segment.count(Counter::Unsure, 1);
+        return None;
+    };
+    let now_ms = clock::now_ms();
+    if let Some(site) = sites::row(segment, info.origin.site) {
+        let lifetime_ms = now_ms.saturating_sub(info.origin.at_ms);
+        site.died(Amount::ONE, lifetime_ms, now_ms);
+    }
+    emit::event(
+        segment,
+        now_ms,
+        Action::GivenBack,
+        info.kind,
+        info.origin,
+        u64::from(fd),
+    );
+    Some(info)
+}
+
+/// The call that should have given it back failed: it is still open.
+pub fn back(fd: i32, info: FdInfo) {
+    let Some(segment) = live::segment() else {
+        return;
+    };
+    let row = known_row(segment, fd as u32);
+    if !row.is_some_and(|row| row.restore(fd as u32, &info)) {
+        // The number has been given out again: somebody did close it.
+        return;
+    }
+    if let Some(site) = sites::row(segment, info.origin.site) {
+        site.revived(clock::now_ms().saturating_sub(info.origin.at_ms));
+    }
+}
+
+/// All numbers from `first` to `last` are given back.
+pub fn died_range(first: u32, last: u32) {
+    let Some(segment) = live::segment() else {
+        return;
+    };
+    let end = segment.rows(Section::Fds).min(u64::from(last) + 1);
+    for fd in u64::from(first)..end {
+        died(fd as i32);
+    }
+}
+
+/// Adds flags to an open descriptor.
+pub fn mark(fd: i32, flags: u8) {
+    if fd < 0 || !ours() {
+        return;
+    }
+    if let Some(row) = live::segment().and_then(|segment| known_row(segment, fd as u32)) {
+        row.mark(fd as u32, flags);
+    }
+}
+
+/// Counts a close of a number that was not open.
+pub fn bad_close() {
+    if let Some(segment) = live::segment().filter(|_| ours()) {
+        segment.count(Counter::BadCloses, 1);
+    }
+}
+
+fn count_foreign() {
+    if let Some(segment) = live::segment().filter(|_| !live::in_vfork_child()) {
+        segment.count(Counter::ForeignSkipped, 1);
+    }
+}
+
+/// This thread left the shared descriptor table.
+pub fn leave_table() {
+    tls::block().flags |= tls::flag::OWN_FILES;
+    if let Some(segment) = live::segment() {
+        segment.note(note::UNSHARED_FILES);
+    }
+}
+
+/// Whether any descriptor that this process made is still open.
+pub fn anything_held(segment: &Segment) -> bool {
+    let rows = segment.rows(Section::Fds).min(u64::from(u32::MAX)) as u32;
+    (3..rows).any(|fd| {
+        let info = known_row(segment, fd).and_then(|row| row.read(fd));
+        info.is_some_and(|info| {
+            info.kind != Kind::Inherited as u8 && info.flags & fd_flag::SENT == 0
+        })
+    })
+}

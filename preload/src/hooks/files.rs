@@ -1,0 +1,263 @@
+//! open, close, dup and their kin.
+
+use super::{caller, errno, makes, original};
+use crate::descriptors::{back, bad_close, born, born_from, died, died_range, leave_table};
+use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
+use shm_protocol::codes::{Kind, fd_flag};
+
+crate::interpose::stubs! {
+    open(3) => open_hook;
+    open64(3) => open64_hook;
+    __open(3) => open_hook;
+    __open64(3) => open64_hook;
+    __open_2(2) => open_2_hook;
+    __open64_2(2) => open64_2_hook;
+    openat(4) => openat_hook;
+    openat64(4) => openat64_hook;
+    __openat_2(3) => openat_2_hook;
+    __openat64_2(3) => openat64_2_hook;
+    creat(2) => creat_hook;
+    creat64(2) => creat64_hook;
+    close(1) => close_hook;
+    __close(1) => close_hook;
+    dup(1) => dup_hook;
+    dup2(2) => dup2_hook;
+    __dup2(2) => dup2_hook;
+    dup3(3) => dup3_hook;
+    fcntl(3) => fcntl_hook;
+    fcntl64(3) => fcntl64_hook;
+    __fcntl(3) => fcntl_hook;
+    close_range(3) => close_range_hook;
+    closefrom(1) => closefrom_hook;
+    pipe(1) => pipe_hook;
+    __pipe(1) => pipe_hook;
+    pipe2(2) => pipe2_hook;
+    mkstemp(1) => mkstemp_hook;
+    mkstemp64(1) => mkstemp_hook;
+    mkostemp(2) => mkostemp_hook;
+    mkostemp64(2) => mkostemp_hook;
+    mkstemps(2) => mkstemps_hook;
+    mkstemps64(2) => mkstemps_hook;
+    mkostemps(3) => mkostemps_hook;
+    mkostemps64(3) => mkostemps_hook;
+    shm_open(3) => shm_open_hook;
+    mq_open(4) => mq_open_hook;
+    __mq_open_2(2) => mq_open_2_hook;
+    mq_close(1) => mq_close_hook;
+    posix_openpt(1) => posix_openpt_hook;
+    getpt(0) => getpt_hook;
+}
+
+pub mod real {
+    //! Their originals.
+    use super::*;
+    type Path = *const c_char;
+
+    crate::interpose::originals! {
+        open: c"open", unsafe extern "C-unwind" fn(Path, c_int, c_uint) -> c_int;
+        open64: c"open64", unsafe extern "C-unwind" fn(Path, c_int, c_uint) -> c_int;
+        open_2: c"__open_2", unsafe extern "C-unwind" fn(Path, c_int) -> c_int;
+        open64_2: c"__open64_2", unsafe extern "C-unwind" fn(Path, c_int) -> c_int;
+        openat: c"openat", unsafe extern "C-unwind" fn(c_int, Path, c_int, c_uint) -> c_int;
+        openat64: c"openat64", unsafe extern "C-unwind" fn(c_int, Path, c_int, c_uint) -> c_int;
+        openat_2: c"__openat_2", unsafe extern "C-unwind" fn(c_int, Path, c_int) -> c_int;
+        openat64_2: c"__openat64_2", unsafe extern "C-unwind" fn(c_int, Path, c_int) -> c_int;
+        creat: c"creat", unsafe extern "C-unwind" fn(Path, c_uint) -> c_int;
+        creat64: c"creat64", unsafe extern "C-unwind" fn(Path, c_uint) -> c_int;
+        close: c"close", unsafe extern "C-unwind" fn(c_int) -> c_int;
+        dup: c"dup", unsafe extern "C-unwind" fn(c_int) -> c_int;
+        dup2: c"dup2", unsafe extern "C-unwind" fn(c_int, c_int) -> c_int;
+        dup3: c"dup3", unsafe extern "C-unwind" fn(c_int, c_int, c_int) -> c_int;
+        fcntl: c"fcntl", unsafe extern "C-unwind" fn(c_int, c_int, c_ulong) -> c_int;
+        fcntl64: c"fcntl64", unsafe extern "C-unwind" fn(c_int, c_int, c_ulong) -> c_int;
+        close_range: c"close_range", unsafe extern "C-unwind" fn(c_uint, c_uint, c_int) -> c_int;
+        closefrom: c"closefrom", unsafe extern "C-unwind" fn(c_int);
+        pipe: c"pipe", unsafe extern "C-unwind" fn(*mut c_int) -> c_int;
+        pipe2: c"pipe2", unsafe extern "C-unwind" fn(*mut c_int, c_int) -> c_int;
+        mkstemp: c"mkstemp", unsafe extern "C-unwind" fn(*mut c_char) -> c_int;
+        mkostemp: c"mkostemp", unsafe extern "C-unwind" fn(*mut c_char, c_int) -> c_int;
+        mkstemps: c"mkstemps", unsafe extern "C-unwind" fn(*mut c_char, c_int) -> c_int;
+        mkostemps: c"mkostemps", unsafe extern "C-unwind" fn(*mut c_char, c_int, c_int) -> c_int;
+        shm_open: c"shm_open", unsafe extern "C-unwind" fn(Path, c_int, c_uint) -> c_int;
+        mq_open: c"mq_open", unsafe extern "C-unwind" fn(Path, c_int, c_uint, *mut c_void) -> c_int;
+        mq_open_2: c"__mq_open_2", unsafe extern "C-unwind" fn(Path, c_int) -> c_int;
+        mq_close: c"mq_close", unsafe extern "C-unwind" fn(c_int) -> c_int;
+        posix_openpt: c"posix_openpt", unsafe extern "C-unwind" fn(c_int) -> c_int;
+        getpt: c"getpt", unsafe extern "C-unwind" fn() -> c_int;
+    }
+}
+
+makes!(open_hook, open(path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
+makes!(open64_hook, open64(path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
+makes!(open_2_hook, open_2(path: *const c_char, flags: c_int), of_flags(flags));
+makes!(open64_2_hook, open64_2(path: *const c_char, flags: c_int), of_flags(flags));
+makes!(openat_hook, openat(at: c_int, path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
+makes!(openat64_hook, openat64(at: c_int, path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
+makes!(openat_2_hook, openat_2(at: c_int, path: *const c_char, flags: c_int), of_flags(flags));
+makes!(openat64_2_hook, openat64_2(at: c_int, path: *const c_char, flags: c_int), of_flags(flags));
+makes!(creat_hook, creat(path: *const c_char, mode: c_uint), Kind::File);
+makes!(creat64_hook, creat64(path: *const c_char, mode: c_uint), Kind::File);
+makes!(mkstemp_hook, mkstemp(template: *mut c_char), Kind::File);
+makes!(mkostemp_hook, mkostemp(template: *mut c_char, flags: c_int), Kind::File);
+makes!(mkstemps_hook, mkstemps(template: *mut c_char, suffix: c_int), Kind::File);
+makes!(mkostemps_hook, mkostemps(template: *mut c_char, suffix: c_int, flags: c_int), Kind::File);
+makes!(shm_open_hook, shm_open(name: *const c_char, flags: c_int, mode: c_uint), Kind::SharedMemory);
+makes!(mq_open_hook, mq_open(name: *const c_char, flags: c_int, mode: c_uint, attributes: *mut c_void), Kind::MessageQueue);
+makes!(mq_open_2_hook, mq_open_2(name: *const c_char, flags: c_int), Kind::MessageQueue);
+makes!(posix_openpt_hook, posix_openpt(flags: c_int), Kind::Pty);
+makes!(getpt_hook, getpt(), Kind::Pty);
+
+fn of_flags(flags: c_int) -> Kind {
+    if flags & libc::O_DIRECTORY != 0 && flags & libc::O_TMPFILE != libc::O_TMPFILE {
+        Kind::Directory
+    } else {
+        Kind::File
+    }
+}
+
+/// close(2). Linux lets go of the number even when it reports an error.
+pub extern "C-unwind" fn close_hook(fd: c_int, _sp: usize, _bp: usize) -> c_int {
+    let known = died(fd).is_some();
+    let status = original!(close(fd));
+    if status < 0 && !known && errno() == libc::EBADF {
+        bad_close();
+    }
+    status
+}
+
+extern "C-unwind" fn mq_close_hook(queue: c_int, _sp: usize, _bp: usize) -> c_int {
+    died(queue);
+    original!(mq_close(queue))
+}
+
+extern "C-unwind" fn dup_hook(fd: c_int, sp: usize, bp: usize) -> c_int {
+    let copy = original!(dup(fd));
+    duplicated(fd, copy, 0, sp, bp);
+    copy
+}
+
+fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
+    if to >= 0 {
+        born_from(
+            to as u32,
+            Kind::Duplicate,
+            flags,
+            u32::try_from(from).ok(),
+            caller(sp, bp),
+        );
+    }
+}
+
+/// The target of dup2 and dup3 is given back without a word.
+pub fn placed(from: c_int, to: c_int, sp: usize, bp: usize, call: impl FnOnce() -> c_int) -> c_int {
+    let ended = if from == to { None } else { died(to) };
+    let status = call();
+    match (status < 0, ended) {
+        (true, Some(info)) => back(to, info),
+        (false, _) if from != to => duplicated(from, to, fd_flag::PLACED, sp, bp),
+        _ => {}
+    }
+    status
+}
+
+extern "C-unwind" fn dup2_hook(from: c_int, to: c_int, sp: usize, bp: usize) -> c_int {
+    placed(from, to, sp, bp, || original!(dup2(from, to)))
+}
+
+extern "C-unwind" fn dup3_hook(
+    from: c_int,
+    to: c_int,
+    flags: c_int,
+    sp: usize,
+    bp: usize,
+) -> c_int {
+    placed(from, to, sp, bp, || original!(dup3(from, to, flags)))
+}
+
+extern "C-unwind" fn fcntl_hook(
+    fd: c_int,
+    command: c_int,
+    argument: c_ulong,
+    sp: usize,
+    bp: usize,
+) -> c_int {
+    let result = original!(fcntl(fd, command, argument));
+    after_fcntl(fd, command, result, sp, bp)
+}
+
+extern "C-unwind" fn fcntl64_hook(
+    fd: c_int,
+    command: c_int,
+    argument: c_ulong,
+    sp: usize,
+    bp: usize,
+) -> c_int {
+    // glibc before 2.28 has only fcntl.
+    let Some(real) = real::fcntl64::get() else {
+        return fcntl_hook(fd, command, argument, sp, bp);
+    };
+    // SAFETY: the original, the caller's arguments.
+    let result = unsafe { real(fd, command, argument) };
+    after_fcntl(fd, command, result, sp, bp)
+}
+
+fn after_fcntl(fd: c_int, command: c_int, result: c_int, sp: usize, bp: usize) -> c_int {
+    if command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC {
+        duplicated(fd, result, 0, sp, bp);
+    }
+    result
+}
+
+extern "C-unwind" fn close_range_hook(
+    first: c_uint,
+    last: c_uint,
+    flags: c_int,
+    _sp: usize,
+    _bp: usize,
+) -> c_int {
+    range_closing(first, last, flags);
+    original!(close_range(first, last, flags))
+}
+
+/// What close_range(2) does to the rows. Marking close-on-exec closes nothing.
+pub fn range_closing(first: c_uint, last: c_uint, flags: c_int) {
+    const UNSHARE: c_int = 2;
+    const CLOEXEC: c_int = 4;
+    if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
+        // The kernel refuses, and closes nothing.
+    } else if flags & UNSHARE != 0 {
+        leave_table();
+    } else if flags & CLOEXEC == 0 {
+        died_range(first, last);
+    }
+}
+
+extern "C-unwind" fn closefrom_hook(first: c_int, _sp: usize, _bp: usize) {
+    died_range(first.max(0) as u32, u32::MAX - 1);
+    if let Some(real) = real::closefrom::get() {
+        // SAFETY: the original.
+        unsafe { real(first) };
+    }
+}
+
+/// Two descriptors that a call wrote into an array.
+pub fn pair_born(ends: *const c_int, status: c_int, kind: Kind, sp: usize, bp: usize) {
+    if status == 0 && !ends.is_null() {
+        for i in 0..2 {
+            // SAFETY: the call succeeded and wrote two numbers here.
+            born(unsafe { *ends.add(i) }, kind, 0, caller(sp, bp));
+        }
+    }
+}
+
+extern "C-unwind" fn pipe_hook(ends: *mut c_int, sp: usize, bp: usize) -> c_int {
+    let status = original!(pipe(ends));
+    pair_born(ends, status, Kind::Pipe, sp, bp);
+    status
+}
+
+extern "C-unwind" fn pipe2_hook(ends: *mut c_int, flags: c_int, sp: usize, bp: usize) -> c_int {
+    let status = original!(pipe2(ends, flags));
+    pair_born(ends, status, Kind::Pipe, sp, bp);
+    status
+}

@@ -1,0 +1,236 @@
+//! syscall(2): some libraries close and open by number (libuv does).
+//!
+//! The stub tests the number against a small set and jumps on for the rest,
+//! so that all six arguments, errno and cancellation stay libc's business.
+
+use super::caller;
+use crate::descriptors::{born, died};
+use crate::interpose::{push, stub_asm};
+use crate::live;
+use core::ffi::{c_int, c_long, c_uint, c_void};
+use core::sync::atomic::{AtomicPtr, Ordering};
+use shm_protocol::codes::{Kind, note};
+
+static NEXT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+
+pub mod real {
+    //! Its original.
+    use super::*;
+
+    /// Finds it.
+    pub fn resolve_all() {
+        NEXT.store(crate::boot::next(c"syscall"), Ordering::Relaxed);
+    }
+}
+
+type Syscall =
+    unsafe extern "C-unwind" fn(c_long, c_long, c_long, c_long, c_long, c_long, c_long) -> c_long;
+
+/// Numbers up to 511 that are looked at, as bits.
+const WATCHED: [u64; 8] = watched();
+
+const fn watched() -> [u64; 8] {
+    let numbers = [
+        libc::SYS_open,
+        libc::SYS_close,
+        libc::SYS_pipe,
+        libc::SYS_dup,
+        libc::SYS_dup2,
+        libc::SYS_socket,
+        libc::SYS_accept,
+        libc::SYS_socketpair,
+        libc::SYS_clone,
+        libc::SYS_vfork,
+        libc::SYS_creat,
+        libc::SYS_prctl,
+        libc::SYS_epoll_create,
+        libc::SYS_openat,
+        libc::SYS_unshare,
+        libc::SYS_signalfd,
+        libc::SYS_timerfd_create,
+        libc::SYS_eventfd,
+        libc::SYS_accept4,
+        libc::SYS_signalfd4,
+        libc::SYS_eventfd2,
+        libc::SYS_epoll_create1,
+        libc::SYS_dup3,
+        libc::SYS_pipe2,
+        libc::SYS_inotify_init,
+        libc::SYS_inotify_init1,
+        libc::SYS_perf_event_open,
+        libc::SYS_fanotify_init,
+        libc::SYS_seccomp,
+        libc::SYS_memfd_create,
+        libc::SYS_bpf,
+        libc::SYS_userfaultfd,
+        libc::SYS_pidfd_open,
+        libc::SYS_close_range,
+        libc::SYS_openat2,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_io_uring_setup,
+        libc::SYS_mlockall,
+        libc::SYS_exit_group,
+        libc::SYS_open_tree,
+        libc::SYS_fsopen,
+        libc::SYS_fsmount,
+        libc::SYS_memfd_secret,
+        libc::SYS_landlock_create_ruleset,
+    ];
+    let (mut bits, mut i) = ([0u64; 8], 0);
+    while i < numbers.len() {
+        bits[numbers[i] as usize / 64] |= 1 << (numbers[i] % 64);
+        i += 1;
+    }
+    bits
+}
+
+static WATCHED_BITS: [u64; 8] = WATCHED;
+
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn syscall() {
+    stub_asm!([
+        "cmp rdi, 512",
+        "jae 1f",
+        "lea rax, [rip + {bits}]",
+        "bt dword ptr [rax], edi",
+        "jc 2f",
+        "1:",
+        "cmp qword ptr [rip + {next}], 0",
+        "je 2f",
+        "jmp qword ptr [rip + {next}]",
+        "2:",
+        // Seven arguments come in: six registers and one stack word. Our
+        // hook gets them all, and the caller behind them.
+        "mov rax, rsp",
+        push!("rbp"),
+        push!("rax"),
+        push!("qword ptr [rax + 8]"),
+        "call {hook}",
+        "add rsp, 24",
+        ".cfi_adjust_cfa_offset -24",
+        "ret",
+    ] bits = sym WATCHED_BITS, next = sym NEXT, hook = sym syscall_hook)
+}
+
+extern "C-unwind" fn syscall_hook(
+    number: c_long,
+    a: c_long,
+    b: c_long,
+    c: c_long,
+    d: c_long,
+    e: c_long,
+    f: c_long,
+    sp: usize,
+    bp: usize,
+) -> c_long {
+    let mut next = NEXT.load(Ordering::Relaxed);
+    if next.is_null() {
+        real::resolve_all();
+        next = NEXT.load(Ordering::Relaxed);
+    }
+    if next.is_null() {
+        return super::missing().into();
+    }
+    // SAFETY: libc's syscall, found by its name.
+    let real = unsafe { core::mem::transmute::<*mut c_void, Syscall>(next) };
+    // SAFETY: the caller's own arguments.
+    let call = || unsafe { real(number, a, b, c, d, e, f) };
+    let from = caller(sp, bp);
+    let fd = a as c_int;
+    match number {
+        libc::SYS_close => {
+            died(fd);
+            call()
+        }
+        libc::SYS_close_range => {
+            super::files::range_closing(a as c_uint, b as c_uint, c as c_int);
+            call()
+        }
+        libc::SYS_dup2 | libc::SYS_dup3 => placed(fd, b as c_int, sp, bp, call),
+        libc::SYS_pipe | libc::SYS_pipe2 => {
+            let status = call();
+            super::files::pair_born(a as *const c_int, status as c_int, Kind::Pipe, sp, bp);
+            status
+        }
+        libc::SYS_socketpair => {
+            let status = call();
+            super::files::pair_born(d as *const c_int, status as c_int, Kind::Socket, sp, bp);
+            status
+        }
+        libc::SYS_prctl if fd == libc::PR_SET_SECCOMP => {
+            live::freeze();
+            call()
+        }
+        libc::SYS_seccomp => {
+            live::freeze();
+            call()
+        }
+        libc::SYS_clone => {
+            super::process::before_clone(fd);
+            call()
+        }
+        libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
+        libc::SYS_exit_group => {
+            live::end();
+            call()
+        }
+        libc::SYS_signalfd | libc::SYS_signalfd4 if fd != -1 => call(),
+        _ => {
+            let made = call();
+            if let Some(kind) = makes(number) {
+                born(made as c_int, kind, 0, from);
+            }
+            made
+        }
+    }
+}
+
+fn placed(from: c_int, to: c_int, sp: usize, bp: usize, call: impl FnOnce() -> c_long) -> c_long {
+    super::files::placed(from, to, sp, bp, || call() as c_int).into()
+}
+
+fn rights_changed(number: c_long, flags: c_int, status: c_long) -> c_long {
+    if number == libc::SYS_unshare && status == 0 && flags & libc::CLONE_FILES != 0 {
+        crate::descriptors::leave_table();
+    }
+    if number == libc::SYS_mlockall
+        && status == 0
+        && let Some(segment) = live::segment()
+    {
+        segment.freeze(note::MLOCKALL);
+    }
+    status
+}
+
+/// What a call makes, if it makes a descriptor.
+fn makes(number: c_long) -> Option<Kind> {
+    Some(match number {
+        libc::SYS_open | libc::SYS_openat | libc::SYS_openat2 | libc::SYS_creat => Kind::File,
+        libc::SYS_dup => Kind::Duplicate,
+        libc::SYS_socket => Kind::Socket,
+        libc::SYS_accept | libc::SYS_accept4 => Kind::Accepted,
+        libc::SYS_epoll_create | libc::SYS_epoll_create1 => Kind::Epoll,
+        libc::SYS_signalfd | libc::SYS_signalfd4 => Kind::SignalFd,
+        libc::SYS_timerfd_create => Kind::TimerFd,
+        libc::SYS_eventfd | libc::SYS_eventfd2 => Kind::EventFd,
+        libc::SYS_inotify_init | libc::SYS_inotify_init1 => Kind::Inotify,
+        libc::SYS_fanotify_init => Kind::Fanotify,
+        libc::SYS_memfd_create | libc::SYS_memfd_secret => Kind::MemFd,
+        libc::SYS_userfaultfd => Kind::UserFaultFd,
+        libc::SYS_pidfd_open => Kind::PidFd,
+        libc::SYS_pidfd_getfd => Kind::Received,
+        libc::SYS_io_uring_setup => {
+            if let Some(segment) = live::segment() {
+                segment.note(note::IO_URING);
+            }
+            Kind::IoUring
+        }
+        libc::SYS_perf_event_open
+        | libc::SYS_open_tree
+        | libc::SYS_fsopen
+        | libc::SYS_fsmount
+        | libc::SYS_landlock_create_ruleset => Kind::Other,
+        _ => return None,
+    })
+}

@@ -1,0 +1,43 @@
+//! `libmemguard.so`: preloaded into a program, it keeps what the program
+//! takes and gives back in a shared segment.
+//!
+//! The way of an event: a stub ([`interpose`]) jumps to a hook ([`hooks`]),
+//! the hook makes the real call and hands over to [`blocks`] or
+//! [`descriptors`]; these ask [`sites`] for the call site ([`unwind`],
+//! [`cfi`], [`modules`]) and write rows into the [`segment`] that [`live`]
+//! holds for this process. [`mode`] switches paths, [`sample`] draws,
+//! [`boot`] starts it all. Nothing here allocates from the program's heap,
+//! waits, starts a thread or keeps a descriptor (ARCHITECTURE.md, I1 and I2).
+
+#![allow(missing_docs, reason = "nothing here is called from Rust")]
+
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
+compile_error!("libmemguard.so supports x86_64 Linux with glibc only: build on such a machine.");
+
+mod blocks;
+mod boot;
+mod cfi;
+mod cgroup;
+mod clock;
+mod config;
+mod descriptors;
+mod elf;
+mod emit;
+mod guard;
+mod hooks;
+mod inherit;
+mod interpose;
+mod live;
+mod mode;
+mod modules;
+mod nursery;
+mod prune;
+mod sample;
+mod segment;
+mod sites;
+mod strings;
+mod sys;
+mod text;
+mod thread;
+mod tls;
+mod unwind;

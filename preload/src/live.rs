@@ -1,0 +1,516 @@
+//! Whether this process has a segment, and how it comes to one.
+//!
+//! The answer lives in a page that the kernel wipes in a forked child
+//! (MADV_WIPEONFORK), so one load tells the child of fork, `_Fork` or a raw
+//! clone that it has none. A child gets its own at its first recorded event
+//! after some milliseconds of life: one that soon calls exec pays nothing.
+
+use crate::segment::{BASE_BYTES, Segment};
+use crate::text::{Text, leading_number};
+use crate::{
+    clock, config, descriptors, inherit, mode, modules, nursery, sample, sys, thread, tls,
+};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use shm_protocol::codes::{State, note};
+use shm_protocol::layout;
+
+/// A child lives this long before it gets a segment.
+const CHILD_WAITS_MS: u64 = 3;
+/// Most that a segment's file may grow to.
+const LIMIT_BYTES: u64 = 8 << 30;
+/// Mapping without a file: no growth beyond it.
+const ANONYMOUS_BYTES: usize = 16 << 20;
+
+/// Values of `Page::phase`. 0 is what a wiped page says.
+mod phase {
+    pub const NONE: u32 = 0;
+    pub const CREATING: u32 = 1;
+    pub const READY: u32 = 2;
+    pub const DISABLED: u32 = 3;
+    pub const WAITING: u32 = 4;
+}
+
+/// The page that fork wipes.
+struct Page {
+    segment: AtomicPtr<Segment>,
+    phase: AtomicU32,
+    image: AtomicU32,
+    since_ns: AtomicU64,
+}
+
+static PAGE: AtomicPtr<Page> = AtomicPtr::new(core::ptr::null_mut());
+static SEGMENT: Segment = Segment::new();
+/// Set when the constructor has read the configuration.
+static CONFIGURED: AtomicBool = AtomicBool::new(false);
+/// Set when this process or an ancestor of the same image had a segment.
+static ATTACHED_BEFORE: AtomicBool = AtomicBool::new(false);
+/// A seccomp filter is in force: no system calls of our own.
+static FROZEN: AtomicBool = AtomicBool::new(false);
+/// That filter was there before us: what the loader did may be done again.
+static FILTERED: AtomicBool = AtomicBool::new(false);
+/// When the last fork began, by the clock of `coarse_ns`.
+static FORKED_NS: AtomicU64 = AtomicU64::new(0);
+/// Inode of our pid namespace and our start time, as last looked up.
+static NAMESPACE: AtomicU64 = AtomicU64::new(0);
+static STARTED: AtomicU64 = AtomicU64::new(0);
+/// Counts segments of this image's family, so that caches notice a fork.
+static EPOCH: AtomicU32 = AtomicU32::new(1);
+/// Path of the segment's file, for its removal.
+static PATH: Path = Path([const { AtomicU64::new(0) }; 64]);
+
+/// A path in words, so that writing and reading it need no lock.
+struct Path([AtomicU64; 64]);
+
+impl Path {
+    fn set(&self, text: &Text) {
+        store_text(&self.0, text.bytes());
+    }
+
+    fn get(&self) -> [u8; 513] {
+        let mut bytes = [0u8; 513];
+        for (word, chunk) in self.0.iter().zip(bytes.chunks_exact_mut(8)) {
+            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        bytes
+    }
+}
+
+fn page() -> Option<&'static Page> {
+    // SAFETY: null or the page that `start` mapped for good.
+    unsafe { PAGE.load(Ordering::Acquire).as_ref() }
+}
+
+/// The segment, if this process has one.
+#[inline(always)]
+pub fn segment() -> Option<&'static Segment> {
+    let page = page()?;
+    // SAFETY: null or SEGMENT.
+    unsafe { page.segment.load(Ordering::Acquire).as_ref() }
+}
+
+/// The segment, made now if it is time for one. For events worth recording.
+#[inline]
+pub fn segment_for_event() -> Option<&'static Segment> {
+    segment().or_else(attach_when_due)
+}
+
+/// Number of the segment in this family of forks.
+pub fn epoch() -> u32 {
+    EPOCH.load(Ordering::Relaxed)
+}
+
+/// Whether system calls of our own are forbidden.
+pub fn frozen() -> bool {
+    FROZEN.load(Ordering::Relaxed)
+}
+
+/// Whether this is a child between vfork(2) and exec, in its parent's memory.
+///
+/// The thread's flag says so to the parent as well while the two part: a
+/// signal that was waiting is delivered before the parent takes it back. So
+/// the kernel is asked, where we may.
+pub fn in_vfork_child() -> bool {
+    let flagged = tls::block().flags & tls::flag::VFORK_CHILD != 0;
+    let parent = |segment: &Segment| segment.header().pid.load(Ordering::Relaxed);
+    flagged && (frozen() || segment().map(parent) != Some(sys::getpid()))
+}
+
+/// A seccomp filter is about to be installed.
+pub fn freeze() {
+    thread::set_some_aside();
+    FROZEN.store(true, Ordering::Relaxed);
+    FILTERED.store(false, Ordering::Relaxed);
+    if let Some(segment) = segment() {
+        segment.freeze(note::SECCOMP_LATER);
+    }
+}
+
+/// From the constructor: makes the page and the first segment.
+pub fn start(filtered: bool) {
+    if filtered {
+        thread::set_some_aside();
+        // SAFETY: a handler that stays mapped.
+        unsafe { libc::pthread_atfork(None, None, Some(child_under_filter)) };
+    }
+    FROZEN.store(filtered, Ordering::Relaxed);
+    FILTERED.store(filtered, Ordering::Relaxed);
+    let Some(fresh) = sys::map_private(4096) else {
+        return;
+    };
+    if !filtered {
+        sys::madvise(fresh, 4096, libc::MADV_WIPEONFORK);
+    }
+    PAGE.store(fresh.cast(), Ordering::Release);
+    CONFIGURED.store(true, Ordering::Release);
+    if config::disabled() {
+        disable();
+    } else {
+        create(false);
+    }
+}
+
+/// In a child forked under a filter. There the kernel wipes nothing on fork
+/// (madvise may be forbidden), so the segment is still the parent's: memory
+/// of the child's own takes its place.
+pub extern "C" fn child_under_filter() {
+    let Some(page) = page().filter(|_| frozen()) else {
+        return;
+    };
+    if page.segment.load(Ordering::Acquire).is_null() {
+        return;
+    }
+    page.segment.store(core::ptr::null_mut(), Ordering::Release);
+    let fresh = FILTERED.load(Ordering::Relaxed) && SEGMENT.replace();
+    let next = if fresh { phase::NONE } else { phase::DISABLED };
+    page.phase.store(next, Ordering::Release);
+}
+
+/// Stops tracking in this process for good.
+pub fn disable() {
+    if let Some(page) = page() {
+        page.segment.store(core::ptr::null_mut(), Ordering::Release);
+        page.phase.store(phase::DISABLED, Ordering::Release);
+    }
+}
+
+#[cold]
+fn attach_when_due() -> Option<&'static Segment> {
+    let page = page()?;
+    let forbidden = frozen() && !FILTERED.load(Ordering::Relaxed);
+    if !CONFIGURED.load(Ordering::Relaxed) || config::disabled() || forbidden {
+        return None;
+    }
+    if page.phase.load(Ordering::Acquire) == phase::NONE {
+        let forked = FORKED_NS.load(Ordering::Relaxed);
+        let since = if forked == 0 {
+            clock::coarse_ns()
+        } else {
+            forked
+        };
+        page.since_ns.store(since, Ordering::Relaxed);
+        nursery::clear();
+        page.phase.store(phase::WAITING, Ordering::Release);
+    }
+    let lived_ns = clock::coarse_ns().saturating_sub(page.since_ns.load(Ordering::Relaxed));
+    if page.phase.load(Ordering::Acquire) != phase::WAITING || lived_ns < CHILD_WAITS_MS * 1_000_000
+    {
+        return None;
+    }
+    create(true);
+    segment()
+}
+
+/// Whether this is a child too young for a segment.
+pub fn waiting() -> bool {
+    page().is_some_and(|page| page.phase.load(Ordering::Acquire) == phase::WAITING)
+}
+
+/// The program is about to fork: its child inherits the moment.
+pub fn forking() {
+    FORKED_NS.store(clock::coarse_ns(), Ordering::Relaxed);
+}
+
+/// Makes the segment. One thread wins; the others go on without meanwhile.
+fn create(forked: bool) {
+    let Some(page) = page() else { return };
+    let before = if forked { phase::WAITING } else { phase::NONE };
+    let won =
+        page.phase
+            .compare_exchange(before, phase::CREATING, Ordering::AcqRel, Ordering::Relaxed);
+    if won.is_err() {
+        return;
+    }
+    EPOCH.fetch_add(1, Ordering::Relaxed);
+    if forked {
+        thread::forget_all_but_mine();
+        modules::reset();
+        descriptors::adopt();
+        sample::reseed();
+    }
+    let Some(notes) = open_segment(forked) else {
+        page.phase.store(phase::DISABLED, Ordering::Release);
+        return;
+    };
+    ATTACHED_BEFORE.store(true, Ordering::Relaxed);
+    SEGMENT.note(notes | config::notes() | if forked { note::FORKED } else { 0 });
+    describe();
+    inherit::record_open_descriptors(&SEGMENT);
+    let header = SEGMENT.header();
+    header.state.store(State::Ready as u32, Ordering::Relaxed);
+    header.magic.store(layout::MAGIC, Ordering::Release);
+    page.segment
+        .store((&raw const SEGMENT).cast_mut(), Ordering::Release);
+    page.phase.store(phase::READY, Ordering::Release);
+    mode::start(&SEGMENT);
+    nursery::settle(&SEGMENT);
+}
+
+/// Room for whoever makes a segment; there is one at a time.
+struct Room(UnsafeCell<[u8; 4096]>);
+
+// SAFETY: `room` hands it out within `create` only.
+unsafe impl Sync for Room {}
+
+static ROOM: Room = Room(UnsafeCell::new([0; 4096]));
+
+/// A buffer for the callees of [`create`], one at a time. The stack will not
+/// do: a child's first event may come on a coroutine's or handler's small one.
+/// For the same reason what follows is not inlined.
+pub fn room() -> &'static mut [u8] {
+    // SAFETY: as the contract above has it.
+    unsafe { &mut *ROOM.0.get() }
+}
+
+/// Maps and lays out; a file if possible, else memory only.
+fn open_segment(forked: bool) -> Option<u64> {
+    if frozen() && forked {
+        SEGMENT.lay_out_again();
+        return Some(note::SECCOMP_AT_START | note::ANONYMOUS);
+    }
+    if frozen() {
+        return open_anonymous(note::SECCOMP_AT_START);
+    }
+    let (file_limit, _) = sys::limit(libc::RLIMIT_FSIZE);
+    let (memory_limit, _) = sys::limit(libc::RLIMIT_AS);
+    let small = file_limit < LIMIT_BYTES || memory_limit != u64::MAX;
+    let limit = LIMIT_BYTES.min(file_limit) & !4095;
+    let notes = if small { note::SMALL } else { 0 };
+    match open_file(limit) {
+        Some(base) => {
+            SEGMENT.lay_out(base, BASE_BYTES, limit, true);
+            Some(notes)
+        }
+        None => open_anonymous(notes),
+    }
+}
+
+fn open_anonymous(notes: u64) -> Option<u64> {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let small = notes & note::SMALL != 0;
+    let bytes = if small {
+        4 * BASE_BYTES
+    } else {
+        ANONYMOUS_BYTES
+    };
+    let base = sys::map(bytes, protection, flags, -1)?;
+    if !frozen() {
+        NAMESPACE.store(pid_namespace(), Ordering::Relaxed);
+        STARTED.store(identity().start_ticks, Ordering::Relaxed);
+        sys::madvise(base, bytes, libc::MADV_DONTFORK);
+    }
+    SEGMENT.lay_out(base, bytes, bytes as u64, false);
+    PATH.set(&Text::new());
+    Some(notes | note::ANONYMOUS)
+}
+
+/// Makes the file, maps its start and makes that real.
+#[inline(never)]
+fn open_file(limit: u64) -> Option<*mut u8> {
+    if limit < 2 * BASE_BYTES as u64 {
+        return None;
+    }
+    let mut path = Text::new();
+    make_folder(&mut path)?;
+    let folder = path.bytes().len();
+    let fd = create_exclusive(&mut path)?;
+    let base = (sys::ftruncate(fd, limit) == 0)
+        .then(|| map_base(fd))
+        .flatten();
+    sys::close(fd);
+    match base {
+        Some(base) => {
+            PATH.set(&path);
+            path.cut(folder);
+            crate::prune::dead_neighbours(&mut path, NAMESPACE.load(Ordering::Relaxed));
+            Some(base)
+        }
+        None => {
+            sys::unlink(path.path());
+            None
+        }
+    }
+}
+
+fn map_base(fd: isize) -> Option<*mut u8> {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let base = sys::map(BASE_BYTES, protection, libc::MAP_SHARED, fd)?;
+    sys::madvise(base, BASE_BYTES, libc::MADV_DONTFORK);
+    sys::madvise(base, BASE_BYTES, libc::MADV_DONTDUMP);
+    let real = sys::madvise(base, BASE_BYTES, libc::MADV_POPULATE_WRITE) == 0;
+    if !real {
+        sys::unmap(base, BASE_BYTES);
+    }
+    real.then_some(base)
+}
+
+/// Puts `<dir>/<uid>/` into `path`, if that is ours alone.
+#[inline(never)]
+fn make_folder(path: &mut Text) -> Option<()> {
+    path.push(config::dir());
+    if sys::mkdir(path.path(), 0o1777) == 0 {
+        sys::chmod(path.path(), 0o1777);
+    }
+    let uid = sys::geteuid();
+    path.push(b"/").number(u64::from(uid));
+    sys::mkdir(path.path(), 0o700);
+    let found = sys::lstat(path.path())?;
+    let ours = found.st_uid == uid
+        && found.st_mode & libc::S_IFMT == libc::S_IFDIR
+        && found.st_mode & 0o077 == 0;
+    path.push(b"/");
+    ours.then_some(())
+}
+
+/// Creates `<pid namespace>.<pid>.<start>.<n>` with the first free n, and
+/// removes what the images before exec left.
+#[inline(never)]
+fn create_exclusive(path: &mut Text) -> Option<isize> {
+    NAMESPACE.store(pid_namespace(), Ordering::Relaxed);
+    STARTED.store(identity().start_ticks, Ordering::Relaxed);
+    path.number(NAMESPACE.load(Ordering::Relaxed))
+        .push(b".")
+        .number(u64::from(sys::getpid()))
+        .push(b".")
+        .number(STARTED.load(Ordering::Relaxed))
+        .push(b".");
+    let stem = path.bytes().len();
+    for image in 0..1000u64 {
+        path.cut(stem).number(image);
+        let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        let fd = sys::open(path.path(), flags, 0o600);
+        if fd >= 0 {
+            if config::keep() == config::Keep::Never {
+                retire_neighbours(path, stem, image);
+            }
+            page()?.image.store(image as u32, Ordering::Relaxed);
+            return Some(fd);
+        }
+        if fd != -(libc::EEXIST as isize) {
+            return None;
+        }
+    }
+    None
+}
+
+/// The image before this one stands beside the first free n.
+fn retire_neighbours(path: &mut Text, stem: usize, image: u64) {
+    for neighbour in [image.checked_sub(1), Some(image + 1)]
+        .into_iter()
+        .flatten()
+    {
+        remove(path.cut(stem).number(neighbour));
+    }
+    path.cut(stem).number(image);
+}
+
+/// Removes a segment's file and what the last look left beside it.
+fn remove(path: &mut Text) {
+    sys::unlink(path.path());
+    sys::unlink(path.push(b".look").path());
+}
+
+/// Inode of the pid namespace, 0 where /proc is not to be had.
+fn pid_namespace() -> u64 {
+    sys::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
+}
+
+/// This process by /proc/self/stat: the loader's own calls, which a filter
+/// has just let pass, are enough to read it.
+#[derive(Default)]
+struct Identity {
+    pid: u64,
+    parent: u64,
+    start_ticks: u64,
+}
+
+fn identity() -> Identity {
+    let text = sys::read_file(c"/proc/self/stat", room());
+    // The name in parentheses may hold anything, also parentheses.
+    let after_name = text
+        .iter()
+        .rposition(|byte| *byte == b')')
+        .map_or(0, |at| at + 2);
+    let after = text.get(after_name..).unwrap_or_default();
+    let mut fields = after.split(|byte| *byte == b' ').skip(1);
+    let mut field = |n| fields.nth(n).and_then(leading_number).unwrap_or(0);
+    Identity {
+        pid: leading_number(text).unwrap_or(0),
+        parent: field(0),
+        start_ticks: field(17),
+    }
+}
+
+/// Fills in who this process is.
+#[inline(never)]
+fn describe() {
+    let header = SEGMENT.header();
+    let set = |word: &AtomicU32, value: u32| word.store(value, Ordering::Relaxed);
+    let set64 = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
+    let abi = u64::from(layout::ABI_MAJOR) << 32 | u64::from(layout::ABI_MINOR);
+    set64(&header.abi, abi);
+    set64(&header.created_mono_ns, clock::start());
+    set64(&header.run_id, config::run_id());
+    set(&header.policy, config::policy() as u32);
+    set64(&header.created_real_ns, clock::real_ns());
+    if frozen() {
+        let identity = identity();
+        set(&header.pid, identity.pid as u32);
+        set(&header.parent_pid, identity.parent as u32);
+        set64(&header.start_ticks, identity.start_ticks);
+        return;
+    }
+    set(&header.pid, sys::getpid());
+    set(&header.parent_pid, sys::getppid());
+    set(&header.uid, sys::getuid());
+    set(
+        &header.image,
+        page().map_or(0, |page| page.image.load(Ordering::Relaxed)),
+    );
+    set64(&header.pid_namespace, NAMESPACE.load(Ordering::Relaxed));
+    set64(&header.start_ticks, STARTED.load(Ordering::Relaxed));
+    set64(&header.fd_limit, sys::limit(libc::RLIMIT_NOFILE).0);
+    // One byte less than there is room for: the texts end in 0.
+    let buffer = room().get_mut(..511).unwrap_or_default();
+    let cmdline = sys::read_file(c"/proc/self/cmdline", buffer);
+    store_text(&header.cmdline, cmdline);
+    store_text(&header.executable, sys::readlink(c"/proc/self/exe", buffer));
+    crate::boot::store_settings(&SEGMENT);
+}
+
+/// Stores text in words, filled up with zeros.
+fn store_text(words: &[AtomicU64; 64], text: &[u8]) {
+    let chunks = text.chunks(8).chain(core::iter::repeat(&[][..]));
+    for (word, chunk) in words.iter().zip(chunks) {
+        let mut bytes = [0u8; 8];
+        for (place, byte) in bytes.iter_mut().zip(chunk) {
+            *place = *byte;
+        }
+        word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
+    }
+}
+
+/// The process ends normally: marks the segment, and removes its file unless
+/// somebody wants to read it.
+pub fn end() {
+    let Some(segment) = segment() else { return };
+    // A child that shares this memory ends itself only.
+    if !frozen() && segment.header().pid.load(Ordering::Relaxed) != sys::getpid() {
+        return;
+    }
+    segment
+        .header()
+        .state
+        .store(State::Ended as u32, Ordering::Release);
+    let keep = match config::keep() {
+        config::Keep::Never => false,
+        config::Keep::Always => true,
+        config::Keep::OnFindings => descriptors::anything_held(segment),
+    };
+    let path = PATH.get();
+    let path = core::ffi::CStr::from_bytes_until_nul(&path).unwrap_or_default();
+    if !keep && !frozen() && !path.is_empty() {
+        remove(Text::new().push(path.to_bytes()));
+    }
+}

@@ -1,0 +1,439 @@
+//! The segment as this process holds it: mappings, growth, bounds.
+//!
+//! The file is truncated to its limit once and never held open. Sections grow
+//! by extents at the file's end, mapped through a second mapping of the same
+//! object, and each part is made real before its first write, so that a full
+//! tmpfs is an error here and not a SIGBUS in the program.
+
+use crate::{cgroup, sys};
+use core::mem::size_of;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use shm_protocol::codes::{Counter, Section, note};
+use shm_protocol::layout::{self, Extent, Header};
+
+/// What is mapped and made real at start.
+pub const BASE_BYTES: usize = 128 * 1024;
+/// Made real at a time.
+const CHUNK: usize = 256 * 1024;
+/// Extents from here on must leave the control group room to live.
+const LARGE: usize = 4 << 20;
+/// A large extent takes at most this part of what the group has left.
+const SHARE: u64 = 4;
+/// After a failure, growth is not tried again for so long.
+const RETRY_MS: u64 = 1000;
+/// Runs of one section.
+const RUNS: usize = 16;
+
+/// Rows that each section starts with.
+const FIRST: [(Section, usize); 11] = [
+    (Section::Modules, 64),
+    (Section::Strings, 8 * 1024),
+    (Section::Settings, 2 * 1024),
+    (Section::Stacks, 2 * 1024),
+    (Section::Sites, 32),
+    (Section::SiteIndex, 512),
+    (Section::Heap, 64),
+    (Section::Fds, 512),
+    (Section::FdStamps, 512),
+    (Section::Slabs, 16),
+    (Section::Mailbox, 16),
+];
+
+/// One extent as mapped here.
+struct Run {
+    at: AtomicPtr<u8>,
+    first: AtomicU64,
+    rows: AtomicU64,
+    /// One bit for each chunk that is real.
+    real: [AtomicU64; 64],
+}
+
+/// The extents of one section.
+struct Runs {
+    count: AtomicU32,
+    growing: AtomicBool,
+    runs: [Run; RUNS],
+}
+
+/// The segment of this process. There is one, in `live`.
+pub struct Segment {
+    base: AtomicPtr<u8>,
+    /// Bytes mapped at `base`.
+    base_bytes: AtomicU64,
+    /// Pages come from a file that may be full.
+    in_file: AtomicBool,
+    /// No growth that needs a system call any more.
+    frozen: AtomicBool,
+    /// Before this moment growth is not tried again.
+    retry_ms: AtomicU64,
+    sections: [Runs; 17],
+}
+
+impl Run {
+    const fn new() -> Run {
+        Run {
+            at: AtomicPtr::new(core::ptr::null_mut()),
+            first: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            real: [const { AtomicU64::new(0) }; 64],
+        }
+    }
+
+    fn is_real(&self, chunk: usize) -> bool {
+        let word = self.real.get(chunk / 64);
+        word.is_some_and(|word| word.load(Ordering::Acquire) >> (chunk % 64) & 1 == 1)
+    }
+
+    fn set_real(&self, chunk: usize) {
+        if let Some(word) = self.real.get(chunk / 64) {
+            word.fetch_or(1 << (chunk % 64), Ordering::Release);
+        }
+    }
+}
+
+impl Segment {
+    /// A segment that holds nothing yet.
+    pub const fn new() -> Segment {
+        #[allow(
+            clippy::declare_interior_mutable_const,
+            reason = "copied into the array"
+        )]
+        const EMPTY: Runs = Runs {
+            count: AtomicU32::new(0),
+            growing: AtomicBool::new(false),
+            runs: [const { Run::new() }; RUNS],
+        };
+        Segment {
+            base: AtomicPtr::new(core::ptr::null_mut()),
+            base_bytes: AtomicU64::new(0),
+            in_file: AtomicBool::new(false),
+            frozen: AtomicBool::new(false),
+            retry_ms: AtomicU64::new(0),
+            sections: [EMPTY; 17],
+        }
+    }
+
+    /// Takes over fresh zeroed shared memory and lays the directory out.
+    ///
+    /// Only while no other thread can see the segment.
+    pub fn lay_out(&self, base: *mut u8, bytes: usize, limit: u64, in_file: bool) {
+        self.base.store(base, Ordering::Relaxed);
+        self.base_bytes.store(bytes as u64, Ordering::Relaxed);
+        self.in_file.store(in_file, Ordering::Relaxed);
+        self.frozen.store(false, Ordering::Relaxed);
+        self.retry_ms.store(0, Ordering::Relaxed);
+        for runs in &self.sections {
+            runs.count.store(0, Ordering::Relaxed);
+            runs.growing.store(false, Ordering::Relaxed);
+            for run in &runs.runs {
+                run.rows.store(0, Ordering::Relaxed);
+                run.real
+                    .iter()
+                    .for_each(|word| word.store(0, Ordering::Relaxed));
+            }
+        }
+        let header = self.header();
+        header
+            .used_bytes
+            .store(layout::DATA_AT as u64, Ordering::Relaxed);
+        header.limit_bytes.store(limit, Ordering::Relaxed);
+        header.site_rows.store(1, Ordering::Relaxed);
+        for (section, rows) in FIRST {
+            self.add_run(section, rows);
+        }
+    }
+
+    /// In a forked child: puts zeroed memory in the place of the parent's
+    /// segment, which had no file and did not grow.
+    pub fn replace(&self) -> bool {
+        let bytes = self.base_bytes.load(Ordering::Relaxed) as usize;
+        sys::map_over(self.base.load(Ordering::Relaxed), bytes)
+    }
+
+    /// Lays out what [`Segment::replace`] put there.
+    pub fn lay_out_again(&self) {
+        let bytes = self.base_bytes.load(Ordering::Relaxed);
+        let base = self.base.load(Ordering::Relaxed);
+        self.lay_out(base, bytes as usize, bytes, false);
+    }
+
+    /// The header. Valid once laid out.
+    pub fn header(&self) -> &'static Header {
+        // SAFETY: `lay_out` stored a mapping of at least BASE_BYTES that is
+        // never unmapped; the header is made of atomics.
+        unsafe { &*self.base.load(Ordering::Relaxed).cast::<Header>() }
+    }
+
+    /// Counts something in the header.
+    pub fn count(&self, counter: Counter, by: u64) {
+        self.header().counters[counter as usize].fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// Notes a fact about coverage.
+    pub fn note(&self, bits: u64) {
+        self.header().notes.fetch_or(bits, Ordering::Relaxed);
+    }
+
+    /// Stops all growth that would need a system call.
+    pub fn freeze(&self, why: u64) {
+        self.frozen.store(true, Ordering::Relaxed);
+        self.note(why);
+    }
+
+    fn runs(&self, section: Section) -> &Runs {
+        &self.sections[section as usize]
+    }
+
+    /// Number of runs of a section.
+    pub fn run_count(&self, section: Section) -> usize {
+        (self.runs(section).count.load(Ordering::Acquire) as usize).min(RUNS)
+    }
+
+    /// Rows of run `index`: index of the first one, and how many.
+    pub fn run_rows(&self, section: Section, index: usize) -> (u64, u64) {
+        let Some(run) = self.runs(section).runs.get(index) else {
+            return (0, 0);
+        };
+        (
+            run.first.load(Ordering::Relaxed),
+            run.rows.load(Ordering::Relaxed),
+        )
+    }
+
+    /// Rows of a section, all runs.
+    pub fn rows(&self, section: Section) -> u64 {
+        let Some(last) = self.run_count(section).checked_sub(1) else {
+            return 0;
+        };
+        let (first, rows) = self.run_rows(section, last);
+        first + rows
+    }
+
+    /// `count` rows of run `index` from `row` on, if they are real or, for
+    /// `write`, can be made so. `T` is the section's row type.
+    pub fn in_run<T>(
+        &self,
+        section: Section,
+        index: usize,
+        row: u64,
+        count: usize,
+        write: bool,
+    ) -> Option<&'static [T]> {
+        debug_assert!(size_of::<T>() == layout::row_bytes(section));
+        let run = self.runs(section).runs.get(index)?;
+        let rows = run.rows.load(Ordering::Relaxed);
+        if row.checked_add(count as u64)? > rows {
+            return None;
+        }
+        let (start, bytes) = (row as usize * size_of::<T>(), count * size_of::<T>());
+        let real = (start / CHUNK..=(start + bytes.max(1) - 1) / CHUNK).all(|chunk| {
+            run.is_real(chunk)
+                || (write && self.make_real(run, chunk, rows as usize * size_of::<T>()))
+        });
+        if !real {
+            return None;
+        }
+        // SAFETY: within the run, whose pages are real; rows are atomics, and
+        // extents are never unmapped.
+        Some(unsafe {
+            let at = run.at.load(Ordering::Acquire).add(start);
+            core::slice::from_raw_parts(at.cast::<T>(), count)
+        })
+    }
+
+    /// One row by its index in a section that grows by doubling: the run
+    /// follows from the index. The first run is always real.
+    #[inline]
+    pub fn row<T>(&self, section: Section, row: u64, write: bool) -> Option<&'static T> {
+        let run = &self.runs(section).runs[0];
+        let first_rows = run.rows.load(Ordering::Relaxed);
+        if row < first_rows {
+            let at = run.at.load(Ordering::Relaxed).cast::<T>();
+            // SAFETY: within the first run, which lies in the base mapping.
+            return Some(unsafe { &*at.add(row as usize) });
+        }
+        self.later_row(section, row, first_rows, write)
+    }
+
+    fn later_row<T>(
+        &self,
+        section: Section,
+        row: u64,
+        first_rows: u64,
+        write: bool,
+    ) -> Option<&'static T> {
+        let index = row.checked_div(first_rows)?.ilog2() as usize + 1;
+        if index >= self.run_count(section) {
+            return None;
+        }
+        let within = row.checked_sub(self.run_rows(section, index).0)?;
+        self.in_run::<T>(section, index, within, 1, write)?.first()
+    }
+
+    /// Doubles a section whose rows are found by their index.
+    pub fn double(&self, section: Section) -> bool {
+        self.grow_by(section, |rows| rows)
+    }
+
+    #[cold]
+    fn make_real(&self, run: &Run, chunk: usize, run_bytes: usize) -> bool {
+        if !self.in_file.load(Ordering::Relaxed) {
+            run.set_real(chunk);
+            return true;
+        }
+        if !self.may_grow() || chunk >= 64 * 64 {
+            return false;
+        }
+        let start = chunk * CHUNK;
+        let bytes = CHUNK.min(run_bytes.next_multiple_of(4096) - start);
+        // SAFETY: within the run's mapping.
+        let at = unsafe { run.at.load(Ordering::Acquire).add(start) };
+        let done = sys::madvise(at, bytes, libc::MADV_POPULATE_WRITE) == 0;
+        if done {
+            run.set_real(chunk);
+        } else {
+            self.growth_failed();
+        }
+        done
+    }
+
+    /// Whether system calls are allowed and the last failure is long ago.
+    fn may_grow(&self) -> bool {
+        !self.frozen.load(Ordering::Relaxed) && !self.resting()
+    }
+
+    /// Whether the last failure is so recent that no other try is worth it.
+    fn resting(&self) -> bool {
+        crate::clock::now_ms() < self.retry_ms.load(Ordering::Relaxed)
+    }
+
+    fn growth_failed(&self) {
+        let retry_ms = crate::clock::now_ms() + RETRY_MS;
+        self.retry_ms.store(retry_ms, Ordering::Relaxed);
+        self.count(Counter::GrowthFailed, 1);
+        self.note(note::GROWTH_STOPPED);
+    }
+
+    /// Whether the control group can bear a large extent.
+    fn affordable(&self, bytes: usize) -> bool {
+        bytes < LARGE || cgroup::headroom_bytes().is_none_or(|left| bytes as u64 <= left / SHARE)
+    }
+
+    /// Adds `rows` rows to a section. False when there is no room, or when
+    /// another thread is at it right now.
+    pub fn grow(&self, section: Section, rows: usize) -> bool {
+        self.grow_by(section, |_| rows)
+    }
+
+    /// The rows to add follow from those there are, seen by one thread.
+    fn grow_by(&self, section: Section, more: impl Fn(usize) -> usize) -> bool {
+        let runs = self.runs(section);
+        if self.resting() || runs.growing.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        let grown = self.add_run(section, more(self.rows(section) as usize));
+        runs.growing.store(false, Ordering::Release);
+        grown
+    }
+
+    fn add_run(&self, section: Section, rows: usize) -> bool {
+        let index = self.run_count(section);
+        let bytes = (rows * layout::row_bytes(section)).next_multiple_of(64);
+        let Some(run) = self.runs(section).runs.get(index) else {
+            return false;
+        };
+        let Some((offset, at)) = self.take(bytes) else {
+            self.growth_failed();
+            return false;
+        };
+        let first = self.rows(section);
+        run.at.store(at, Ordering::Relaxed);
+        run.first.store(first, Ordering::Relaxed);
+        run.rows.store(rows as u64, Ordering::Relaxed);
+        run.real
+            .iter()
+            .for_each(|word| word.store(0, Ordering::Relaxed));
+        if offset + bytes as u64 <= BASE_BYTES as u64 {
+            (0..=bytes / CHUNK).for_each(|chunk| run.set_real(chunk));
+        }
+        if !self.list(section, offset, first, rows as u64) {
+            return false;
+        }
+        self.runs(section)
+            .count
+            .store(index as u32 + 1, Ordering::Release);
+        true
+    }
+
+    /// Takes bytes from the end of the file and maps them.
+    fn take(&self, bytes: usize) -> Option<(u64, *mut u8)> {
+        let header = self.header();
+        let base = self.base.load(Ordering::Relaxed);
+        let mapped = self.base_bytes.load(Ordering::Relaxed);
+        let used = header.used_bytes.load(Ordering::Relaxed);
+        // Inside the base mapping rows pack by cache lines, outside by pages.
+        let inside = used.next_multiple_of(64) + bytes as u64 <= mapped;
+        let (step, align) = if inside {
+            (bytes as u64, 64)
+        } else {
+            (bytes.next_multiple_of(4096) as u64, 4096)
+        };
+        let offset = used.next_multiple_of(align);
+        let end = offset.checked_add(step)?;
+        if end > header.limit_bytes.load(Ordering::Relaxed) {
+            return None;
+        }
+        let at = if inside {
+            // SAFETY: `offset + bytes` is within the base mapping.
+            unsafe { base.add(offset as usize) }
+        } else {
+            self.map_at(offset as usize, step as usize)?
+        };
+        let won =
+            header
+                .used_bytes
+                .compare_exchange(used, end, Ordering::Relaxed, Ordering::Relaxed);
+        if won.is_err() {
+            // Another section grew meanwhile; give up rather than wait.
+            if !inside {
+                sys::unmap(at, step as usize);
+            }
+            return None;
+        }
+        Some((offset, at))
+    }
+
+    /// Maps `bytes` at `offset` of the file without a descriptor: the object
+    /// is mapped a second time from its start, then the part before is let go.
+    fn map_at(&self, offset: usize, bytes: usize) -> Option<*mut u8> {
+        if !self.in_file.load(Ordering::Relaxed) || !self.may_grow() || !self.affordable(bytes) {
+            return None;
+        }
+        let again = sys::map_again(self.base.load(Ordering::Relaxed), offset + bytes)?;
+        sys::unmap(again, offset);
+        // SAFETY: the mapping is `offset + bytes` long.
+        let at = unsafe { again.add(offset) };
+        sys::madvise(at, bytes, libc::MADV_DONTFORK);
+        sys::madvise(at, bytes, libc::MADV_DONTDUMP);
+        Some(at)
+    }
+
+    /// Enters an extent into the directory.
+    fn list(&self, section: Section, offset: u64, first: u64, rows: u64) -> bool {
+        let entry = self.header().extents.fetch_add(1, Ordering::Relaxed) as usize;
+        if entry >= layout::EXTENTS {
+            return false;
+        }
+        let at = layout::DIRECTORY_AT + entry * size_of::<Extent>();
+        // SAFETY: the directory lies within the base mapping, asserted in
+        // `layout`; this entry is ours by the fetch_add.
+        let extent = unsafe { &*self.base.load(Ordering::Relaxed).add(at).cast::<Extent>() };
+        extent.offset.store(offset, Ordering::Relaxed);
+        extent.first_row.store(first, Ordering::Relaxed);
+        extent.rows.store(rows, Ordering::Relaxed);
+        extent.version.store(1, Ordering::Relaxed);
+        let kind = (layout::row_bytes(section) as u64) << 32 | section as u64;
+        extent.kind.store(kind, Ordering::Release);
+        true
+    }
+}

@@ -1,0 +1,257 @@
+//! Raw system calls: no errno, no cancellation point, no way back into a hook.
+//!
+//! Our own work in the program goes through these few. A crate would do, but
+//! those at hand look the vDSO up through files or libc at moments of their
+//! own choosing, and a hook may run under a seccomp filter.
+
+use core::arch::asm;
+
+/// Calls the kernel. Errors come back as `-errno`.
+#[inline(always)]
+fn call(number: i64, a: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the kernel checks pointers itself; callers below pass memory
+    // that they own (I5: nothing here acts on the program's objects).
+    unsafe {
+        asm!("syscall", inlateout("rax") number as isize => result, in("rdi") a[0], in("rsi") a[1],
+            in("rdx") a[2], in("r10") a[3], in("r8") a[4], in("r9") a[5],
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+fn call1(number: i64, a: usize) -> isize {
+    call(number, [a, 0, 0, 0, 0, 0])
+}
+
+fn call3(number: i64, a: usize, b: usize, c: usize) -> isize {
+    call(number, [a, b, c, 0, 0, 0])
+}
+
+/// A path that ends in 0.
+pub type Path<'a> = &'a core::ffi::CStr;
+
+pub fn getpid() -> u32 {
+    call1(libc::SYS_getpid, 0) as u32
+}
+
+pub fn getppid() -> u32 {
+    call1(libc::SYS_getppid, 0) as u32
+}
+
+pub fn gettid() -> u32 {
+    call1(libc::SYS_gettid, 0) as u32
+}
+
+pub fn getuid() -> u32 {
+    call1(libc::SYS_getuid, 0) as u32
+}
+
+pub fn geteuid() -> u32 {
+    call1(libc::SYS_geteuid, 0) as u32
+}
+
+/// Opens; `-errno` on failure.
+pub fn open(path: Path, flags: i32, mode: u32) -> isize {
+    let at = libc::AT_FDCWD as isize as usize;
+    let flags = (flags | libc::O_CLOEXEC) as usize;
+    call(
+        libc::SYS_openat,
+        [at, path.as_ptr() as usize, flags, mode as usize, 0, 0],
+    )
+}
+
+pub fn close(fd: isize) {
+    call1(libc::SYS_close, fd as usize);
+}
+
+/// Whether a number is open.
+pub fn is_open(fd: u32) -> bool {
+    call3(libc::SYS_fcntl, fd as usize, libc::F_GETFD as usize, 0) >= 0
+}
+
+/// Reads into `buffer`; returns what came.
+pub fn read(fd: isize, buffer: &mut [u8]) -> usize {
+    call3(
+        libc::SYS_read,
+        fd as usize,
+        buffer.as_mut_ptr() as usize,
+        buffer.len(),
+    )
+    .max(0) as usize
+}
+
+/// Reads a small file whole, as far as it fits.
+pub fn read_file<'a>(path: Path, buffer: &'a mut [u8]) -> &'a [u8] {
+    let fd = open(path, libc::O_RDONLY, 0);
+    if fd < 0 {
+        return &[];
+    }
+    let mut filled = 0;
+    while let Some(room) = buffer.get_mut(filled..) {
+        let got = read(fd, room);
+        filled += got;
+        if got == 0 || filled == buffer.len() {
+            break;
+        }
+    }
+    close(fd);
+    buffer.get(..filled).unwrap_or_default()
+}
+
+pub fn write(fd: i32, bytes: &[u8]) {
+    call3(
+        libc::SYS_write,
+        fd as usize,
+        bytes.as_ptr() as usize,
+        bytes.len(),
+    );
+}
+
+pub fn unlink(path: Path) -> isize {
+    call1(libc::SYS_unlink, path.as_ptr() as usize)
+}
+
+pub fn mkdir(path: Path, mode: u32) -> isize {
+    call3(libc::SYS_mkdir, path.as_ptr() as usize, mode as usize, 0)
+}
+
+pub fn chmod(path: Path, mode: u32) -> isize {
+    call3(libc::SYS_chmod, path.as_ptr() as usize, mode as usize, 0)
+}
+
+pub fn ftruncate(fd: isize, bytes: u64) -> isize {
+    call3(libc::SYS_ftruncate, fd as usize, bytes as usize, 0)
+}
+
+pub fn kill_probe(pid: u32) -> isize {
+    call3(libc::SYS_kill, pid as usize, 0, 0)
+}
+
+/// Directory entries; see getdents64(2).
+pub fn getdents(fd: isize, buffer: &mut [u8]) -> usize {
+    let got = call3(
+        libc::SYS_getdents64,
+        fd as usize,
+        buffer.as_mut_ptr() as usize,
+        buffer.len(),
+    );
+    got.max(0) as usize
+}
+
+/// Device and inode of a path, links followed; zeros when there is none.
+pub fn stat(path: Path) -> Option<libc::stat> {
+    // SAFETY: all-zero is a valid stat.
+    let mut out: libc::stat = unsafe { core::mem::zeroed() };
+    let at = libc::AT_FDCWD as isize as usize;
+    let result = call(
+        libc::SYS_newfstatat,
+        [at, path.as_ptr() as usize, &raw mut out as usize, 0, 0, 0],
+    );
+    (result == 0).then_some(out)
+}
+
+pub fn readlink<'a>(path: Path, buffer: &'a mut [u8]) -> &'a [u8] {
+    let (path, room) = (path.as_ptr() as usize, buffer.len());
+    let got = call3(libc::SYS_readlink, path, buffer.as_mut_ptr() as usize, room);
+    buffer.get(..got.max(0) as usize).unwrap_or_default()
+}
+
+/// Maps memory; `None` on failure.
+pub fn map(bytes: usize, protection: i32, flags: i32, fd: isize) -> Option<*mut u8> {
+    let result = call(
+        libc::SYS_mmap,
+        [
+            0,
+            bytes,
+            protection as usize,
+            flags as usize,
+            fd as usize,
+            0,
+        ],
+    );
+    (!(-4095..=0).contains(&result)).then_some(result as *mut u8)
+}
+
+/// Private zeroed memory for ourselves.
+pub fn map_private(bytes: usize) -> Option<*mut u8> {
+    map(
+        bytes,
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        -1,
+    )
+}
+
+/// Shared zeroed memory over what is mapped there.
+pub fn map_over(at: *mut u8, bytes: usize) -> bool {
+    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let (at, protection, flags) = (at as usize, protection as usize, flags as usize);
+    call(
+        libc::SYS_mmap,
+        [at, bytes, protection, flags, usize::MAX, 0],
+    ) == at as isize
+}
+
+pub fn unmap(at: *mut u8, bytes: usize) {
+    call3(libc::SYS_munmap, at as usize, bytes, 0);
+}
+
+pub fn madvise(at: *mut u8, bytes: usize, advice: i32) -> isize {
+    call3(libc::SYS_madvise, at as usize, bytes, advice as usize)
+}
+
+/// A second mapping of `bytes` of the shared memory mapped at `base`.
+pub fn map_again(base: *mut u8, bytes: usize) -> Option<*mut u8> {
+    let result = call(
+        libc::SYS_mremap,
+        [base as usize, 0, bytes, libc::MREMAP_MAYMOVE as usize, 0, 0],
+    );
+    (!(-4095..=0).contains(&result)).then_some(result as *mut u8)
+}
+
+/// Soft and hard limit.
+pub fn limit(resource: u32) -> (u64, u64) {
+    let mut out = [u64::MAX; 2];
+    let at = &raw mut out as usize;
+    call(libc::SYS_prlimit64, [0, resource as usize, 0, at, 0, 0]);
+    (out[0], out[1])
+}
+
+/// Fills with random bytes, or leaves as it is.
+pub fn random(buffer: &mut [u8]) {
+    let nonblock = libc::GRND_NONBLOCK as usize;
+    call3(
+        libc::SYS_getrandom,
+        buffer.as_mut_ptr() as usize,
+        buffer.len(),
+        nonblock,
+    );
+}
+
+/// Like [`stat`], but a link itself.
+pub fn lstat(path: Path) -> Option<libc::stat> {
+    // SAFETY: all-zero is a valid stat.
+    let mut out: libc::stat = unsafe { core::mem::zeroed() };
+    let at = libc::AT_FDCWD as isize as usize;
+    let (path, flags) = (path.as_ptr() as usize, libc::AT_SYMLINK_NOFOLLOW as usize);
+    let result = call(
+        libc::SYS_newfstatat,
+        [at, path, &raw mut out as usize, flags, 0, 0],
+    );
+    (result == 0).then_some(out)
+}
+
+/// Whether a thread of this process still runs.
+pub fn thread_exists(pid: u32, tid: u32) -> bool {
+    call3(libc::SYS_tgkill, pid as usize, tid as usize, 0) != -(libc::ESRCH as isize)
+}
+
+/// Whether this thread runs on its alternate signal stack.
+pub fn on_alternate_stack() -> bool {
+    // SAFETY: all-zero is a valid stack_t.
+    let mut now: libc::stack_t = unsafe { core::mem::zeroed() };
+    call3(libc::SYS_sigaltstack, 0, &raw mut now as usize, 0);
+    now.ss_flags & libc::SS_ONSTACK != 0
+}

@@ -1,0 +1,236 @@
+//! Commands from outside.
+//!
+//! The state word says whose turn it is; its sequence number keeps an old
+//! answer from passing for a new one.
+//!
+//! | phase | who writes it | next |
+//! |---|---|---|
+//! | Free | outside, who then owns every other word | Ready |
+//! | Ready | outside, last of all words | Running or Expired, by one swap inside |
+//! | Running | inside: the one thread that won the swap | Done, by that thread |
+//! | Done, Expired | inside | Free, once outside has read the answer |
+//!
+//! Outside writes by pwrite(2), under a lock on the segment's file, and cannot
+//! swap. So it never takes back a Ready slot before the command has expired
+//! (inside no longer starts it then), writes Free before it touches the other
+//! words, and leaves a Running slot alone for good: its thread may have been
+//! cancelled, and one slot of sixteen is a small price. What comes in is checked
+//! as if a stranger had written it.
+
+use crate::codes::numbered;
+use crate::sync::{AtomicU64, Ordering};
+
+/// Commands that can wait at once.
+pub const SLOTS: usize = 16;
+/// Arguments of a command.
+pub const ARGUMENTS: usize = 10;
+
+/// One command and its answer.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub struct MailSlot {
+    /// Both: phase (8 bits) over sequence number (56).
+    pub state: AtomicU64,
+    /// Outside: what to do, verb (16 bits) over flags (48).
+    pub verb: AtomicU64,
+    /// Outside: the last moment at which anybody wants it, ms since the segment
+    /// was made.
+    pub expires_ms: AtomicU64,
+    /// Outside: arguments, meaning by verb.
+    pub arguments: [AtomicU64; ARGUMENTS],
+    /// Inside: code (16 bits) over detail (48).
+    pub result: AtomicU64,
+    /// Inside: when it was done, ms since the segment was made.
+    pub done_ms: AtomicU64,
+    /// Zero.
+    pub reserved: AtomicU64,
+}
+
+numbered! {
+    /// Where a slot stands.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Phase: u8 {
+        /// Nobody uses it.
+        Free = 0,
+        /// Outside: a whole command waits.
+        Ready = 1,
+        /// Inside: one thread is at it.
+        Running = 2,
+        /// Inside: the result is there.
+        Done = 3,
+        /// Inside: found too late, and not begun.
+        Expired = 4,
+    }
+}
+
+/// Phase and sequence number of a state word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct MailState {
+    pub phase: Phase,
+    pub sequence: u64,
+}
+
+const SEQUENCE_MASK: u64 = (1 << 56) - 1;
+
+impl MailState {
+    /// Packs.
+    pub fn pack(self) -> u64 {
+        (self.phase as u64) << 56 | self.sequence & SEQUENCE_MASK
+    }
+
+    /// Unpacks; an unknown phase gives nothing.
+    pub fn unpack(word: u64) -> Option<MailState> {
+        let phase = Phase::ALL
+            .into_iter()
+            .find(|phase| *phase as u64 == word >> 56)?;
+        Some(MailState {
+            phase,
+            sequence: word & SEQUENCE_MASK,
+        })
+    }
+}
+
+impl MailSlot {
+    /// Inside: takes a ready command, or marks it expired. One thread gets it.
+    pub fn claim(&self, now_ms: u64) -> Option<u64> {
+        let word = self.state.load(Ordering::Acquire);
+        let state = MailState::unpack(word)?;
+        if state.phase != Phase::Ready {
+            return None;
+        }
+        // Acquire: who reads the next command's deadline sees the Free before it.
+        let late = now_ms > self.expires_ms.load(Ordering::Acquire);
+        let phase = if late { Phase::Expired } else { Phase::Running };
+        let next = MailState { phase, ..state }.pack();
+        let won = self
+            .state
+            .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed);
+        (won.is_ok() && !late).then_some(state.sequence)
+    }
+
+    /// Inside: answers a command that this thread claimed.
+    pub fn finish(&self, sequence: u64, result: u64, now_ms: u64) {
+        self.result.store(result, Ordering::Relaxed);
+        self.done_ms.store(now_ms, Ordering::Relaxed);
+        let running = MailState {
+            phase: Phase::Running,
+            sequence,
+        }
+        .pack();
+        let done = MailState {
+            phase: Phase::Done,
+            sequence,
+        }
+        .pack();
+        let _ = self
+            .state
+            .compare_exchange(running, done, Ordering::Release, Ordering::Relaxed);
+    }
+}
+
+impl Default for MailSlot {
+    fn default() -> Self {
+        let word = || AtomicU64::new(0);
+        MailSlot {
+            state: word(),
+            verb: word(),
+            expires_ms: word(),
+            arguments: [(); ARGUMENTS].map(|()| word()),
+            result: word(),
+            done_ms: word(),
+            reserved: word(),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ready(sequence: u64, expires_ms: u64) -> MailSlot {
+        let slot = MailSlot::default();
+        slot.expires_ms.store(expires_ms, Ordering::Relaxed);
+        slot.state.store(
+            MailState {
+                phase: Phase::Ready,
+                sequence,
+            }
+            .pack(),
+            Ordering::Relaxed,
+        );
+        slot
+    }
+
+    #[test]
+    fn a_command_runs_once() {
+        let slot = ready(7, 100);
+        assert_eq!(slot.claim(50), Some(7));
+        assert_eq!(slot.claim(50), None);
+        slot.finish(7, 3, 51);
+        let state = MailState::unpack(slot.state.load(Ordering::Relaxed)).unwrap();
+        assert_eq!(
+            (state.phase, slot.result.load(Ordering::Relaxed)),
+            (Phase::Done, 3)
+        );
+    }
+
+    #[test]
+    fn the_last_moment_still_counts() {
+        assert_eq!(ready(7, 100).claim(100), Some(7));
+        assert_eq!(ready(7, u64::MAX).claim(u64::MAX), Some(7));
+    }
+
+    #[test]
+    fn only_ready_commands_are_claimed() {
+        for phase in Phase::ALL {
+            let slot = ready(7, 100);
+            slot.state
+                .store(MailState { phase, sequence: 7 }.pack(), Ordering::Relaxed);
+            assert_eq!(slot.claim(50).is_some(), phase == Phase::Ready, "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_late_command_expires() {
+        let slot = ready(7, 100);
+        assert_eq!(slot.claim(101), None);
+        let state = MailState::unpack(slot.state.load(Ordering::Relaxed)).unwrap();
+        assert_eq!(state.phase, Phase::Expired);
+    }
+
+    #[test]
+    fn an_old_answer_is_not_a_new_one() {
+        let slot = ready(8, 100);
+        assert_eq!(slot.claim(1), Some(8));
+        slot.finish(7, 3, 51);
+        let state = MailState::unpack(slot.state.load(Ordering::Relaxed)).unwrap();
+        assert_eq!(state.phase, Phase::Running);
+    }
+
+    #[test]
+    fn nonsense_is_not_claimed() {
+        for phase in 5..=255u64 {
+            let slot = MailSlot::default();
+            slot.state.store(phase << 56, Ordering::Relaxed);
+            assert_eq!(slot.claim(0), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn states_survive(phase in 0usize..5, sequence: u64) {
+            let phase = Phase::ALL[phase];
+            let state = MailState { phase, sequence }.pack();
+            // A sequence number is cut to its bits and never spoils the phase.
+            let expected = MailState { phase, sequence: sequence & SEQUENCE_MASK };
+            prop_assert_eq!(MailState::unpack(state), Some(expected));
+        }
+
+        #[test]
+        fn any_word_is_a_state_or_none(word: u64) {
+            prop_assert_eq!(MailState::unpack(word).map(MailState::pack), (word >> 56 < 5).then_some(word));
+        }
+    }
+}

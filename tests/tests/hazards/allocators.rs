@@ -1,0 +1,97 @@
+//! Another allocator, preloaded before ours or after, or linked.
+//!
+//! Guard: sampled blocks are marked by alignment only where memalign, malloc
+//! and free come from one allocator. Without it the allocator of malloc and
+//! free alone ends the program at the first sampled block that is given back.
+
+use std::path::{Path, PathBuf};
+
+use memguard_tests::{Mode, Program, compile, skip};
+
+const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
+
+const NAMES: [&str; 4] = [
+    "libjemalloc.so.2",
+    "libtcmalloc.so.4",
+    "libtcmalloc_minimal.so.4",
+    "libmimalloc.so.2",
+];
+
+fn installed() -> impl Iterator<Item = PathBuf> {
+    let paths = NAMES.iter().map(|name| Path::new(LIBRARIES).join(name));
+    paths.filter(|path| skip::file("allocators", &path.to_string_lossy()))
+}
+
+/// The fixture of all functions that every allocator has.
+fn heap_edges() -> Program {
+    Program::fixture("heap_edges").arg("foreign")
+}
+
+#[test]
+fn preloaded_before() {
+    for library in installed() {
+        heap_edges().preload_before(&library).assert_same().ok();
+    }
+}
+
+#[test]
+fn preloaded_after() {
+    for library in installed() {
+        heap_edges().preload_after(&library).assert_same().ok();
+    }
+}
+
+/// Each with operator new and delete of its own, some of them with sizes.
+#[test]
+fn operators_of_the_allocators_own() {
+    for library in installed() {
+        let news = Program::fixture("news").arg("foreign");
+        news.clone().preload_before(&library).assert_same().ok();
+        news.preload_after(&library).assert_same().ok();
+    }
+}
+
+#[test]
+fn jemallocs_own_functions() {
+    let library = format!("{LIBRARIES}/{}", NAMES[0]);
+    if skip::file("allocators", &library) {
+        let path = compile::program_with("jemalloc_own", &[&library]);
+        Program::at(path).assert_same().ok();
+    }
+}
+
+#[test]
+fn linked() {
+    for library in installed() {
+        let flags = ["-Wl,--no-as-needed", library.to_str().expect("UTF-8")];
+        let program = Program::at(compile::program_with("heap_edges", &flags)).arg("foreign");
+        program.assert_same().ok();
+    }
+}
+
+#[test]
+fn what_another_allocator_keeps_is_seen() {
+    for library in installed() {
+        let program = Program::fixture("malloc_user").preload_after(&library);
+        let held = program.mode(Mode::Deep).hold();
+        let blocks = held.record().blocks();
+        let kept = blocks
+            .iter()
+            .filter(|block| block.row.size_bytes == 700_000)
+            .count();
+        assert_eq!(kept, 2, "{}", library.display());
+        held.finish_ok();
+    }
+}
+
+#[test]
+fn one_with_malloc_and_free_only() {
+    let library = compile::library("only_malloc");
+    let user = Program::fixture("malloc_user");
+    user.clone().preload_before(&library).assert_same().ok();
+    user.clone().preload_after(&library).assert_same().ok();
+    let flags = ["-Wl,--no-as-needed", library.to_str().expect("UTF-8")];
+    Program::at(compile::program_with("malloc_user", &flags))
+        .assert_same()
+        .ok();
+}

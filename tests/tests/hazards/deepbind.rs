@@ -1,0 +1,11 @@
+//! RTLD_DEEPBIND: one library's malloc is libc's own, and blocks cross over.
+//!
+//! Guard: a sampled block is one that libc's own free takes, and a free of a
+//! block without a row is nothing. Without it libc aborts.
+
+use super::dlmopen::bypasses;
+
+#[test]
+fn blocks_cross_the_border() {
+    bypasses("deepbind");
+}

@@ -1,0 +1,24 @@
+//! A library in a name space of its own has a libc of its own.
+//!
+//! Guard: nothing is assumed of blocks and descriptors that no hook has seen.
+//! They are "origin unknown", and the rest is as ever.
+
+use memguard_tests::{Mode, Program};
+
+use super::dlopen::plugin;
+
+/// Both ways of bypassing the hooks: same output, same rows for the rest.
+pub fn bypasses(fixture: &str) {
+    let program = Program::fixture(fixture).arg(plugin("first"));
+    program.assert_same();
+    for mode in [Mode::Light, Mode::Deep] {
+        let held = program.clone().mode(mode).hold();
+        held.assert_fds_agree();
+        held.finish_ok();
+    }
+}
+
+#[test]
+fn another_name_space() {
+    bypasses("dlmopen");
+}

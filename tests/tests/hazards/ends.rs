@@ -1,0 +1,67 @@
+//! All ways to end.
+//!
+//! Guards: a normal end removes the segment, whichever function it goes by; a
+//! crash leaves it, and `memguard report` reads it. Without the first the
+//! folder fills up; without the second there is nothing to report on.
+
+use memguard_tests::{Fds, Program, Record, Report, Scratch};
+
+fn ends(how: &str) -> Scratch {
+    let program = Program::fixture("ends").arg(how);
+    program.assert_same();
+    let scratch = Scratch::new();
+    let outcome = program.watched_in(&scratch);
+    if let [file] = &scratch.segment_files()[..] {
+        let rows = Record::read(file).fd_rows();
+        assert_eq!(rows.len(), 1, "what was open at the end: {rows:#?}");
+        let report = Report::of(outcome.pid, &scratch.segments());
+        assert!(!report.alive());
+        let fds = Fds::of(outcome.pid, &scratch.segments());
+        let row = fds.get(3).expect("the dead process's descriptor");
+        assert!(row.created_in("keep_file"), "{row:#?}");
+    }
+    scratch
+}
+
+#[track_caller]
+fn leaves(how: &str, segments: usize) {
+    let files = ends(how).segment_files();
+    assert_eq!(files.len(), segments, "after {how}: {files:?}");
+}
+
+#[test]
+fn normal_ends_leave_nothing() {
+    for how in [
+        "return",
+        "exit",
+        "_exit",
+        "_Exit",
+        "quick_exit",
+        "pthread_exit",
+    ] {
+        leaves(how, 0);
+    }
+}
+
+#[test]
+fn ends_from_another_thread_leave_nothing() {
+    leaves("thread_exit", 0);
+    leaves("thread__exit", 0);
+}
+
+#[test]
+fn crashes_leave_the_segment() {
+    for how in ["abort", "segv", "kill", "term"] {
+        leaves(how, 1);
+    }
+}
+
+#[test]
+fn a_kept_segment_stays() {
+    let scratch = Scratch::new();
+    let program = Program::fixture("ends")
+        .arg("exit")
+        .env("MEMGUARD_KEEP", "always");
+    program.watched_in(&scratch);
+    assert_eq!(scratch.segment_files().len(), 1);
+}

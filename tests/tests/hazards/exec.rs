@@ -1,0 +1,34 @@
+//! exec: same pid, same start time, another program.
+//!
+//! Guards: the new image retires its predecessor's segment and takes the next
+//! number; a failed exec changes nothing. Without the first there are two
+//! segments for one process; without the second the rows are gone after it.
+
+use memguard_tests::record::files_of;
+use memguard_tests::{Mode, Program};
+
+#[test]
+fn the_new_image_retires_its_predecessor() {
+    for mode in [Mode::Light, Mode::Deep] {
+        let mut held = Program::fixture("exec").mode(mode).hold();
+        held.record().assert_rows_are_true(held.pid());
+        held.assert_fds_agree();
+        let before = files_of(held.pid(), held.folder());
+        held.go_on();
+        let after = files_of(held.pid(), held.folder());
+        assert_eq!(
+            (before.len(), after.len()),
+            (1, 1),
+            "one segment for one process"
+        );
+        assert_ne!(before, after, "the new image has a segment of its own");
+        held.record().assert_rows_are_true(held.pid());
+        held.assert_fds_agree();
+        held.finish_ok();
+    }
+}
+
+#[test]
+fn exec_passes_status_and_output() {
+    Program::fixture("exec").assert_same();
+}

@@ -1,0 +1,36 @@
+//! What a forked child opens in its first milliseconds, before it is worth a
+//! segment.
+//!
+//! Guard: such descriptors wait with their return addresses until the child
+//! has a segment. Without it a worker that opens everything at once is "origin
+//! unknown" for good.
+
+use memguard_tests::truth::Truth;
+use memguard_tests::{Mode, Program};
+
+/// The child's numbers: it closed the one it inherited and took it again.
+const CHILD_KEEPS: &str = "kept 3 files child_runs\n\
+    kept 4 files young_opens\n\
+    kept 5 pipes young_pipes\n\
+    kept 40 files child_runs\n";
+
+#[test]
+fn what_a_young_child_opens_is_known_later() {
+    for mode in [Mode::Light, Mode::Deep] {
+        let held = Program::fixture("young").mode(mode).hold();
+        held.assert_fds_agree();
+        let child = held.value("child") as u32;
+        held.record_of(child).assert_rows_are_true(child);
+        Truth::of(child, CHILD_KEEPS).assert_agrees(&held.fds_of(child));
+        held.finish_ok();
+    }
+}
+
+#[test]
+fn a_child_that_does_nothing_more_is_still_a_watched_one() {
+    let held = Program::fixture("fork").arg("idle").arg("/dev/null").hold();
+    let child = held.value("child") as u32;
+    let notes = format!("{:?}", held.report_of(child).value);
+    assert!(!notes.contains("without memguard"), "{notes}");
+    held.finish_ok();
+}
