@@ -71,8 +71,9 @@ fn key_of(source: &Path, shape: Shape, flags: &[&str]) -> u64 {
     hasher.finish()
 }
 
-/// Two test programs may build the same fixture at once: each builds under a
-/// name of its own and renames.
+/// Two tests may build the same fixture at once: each builds under a name of
+/// its own, and the first one done gives it the final name. A later one must
+/// not replace that: the first may be running, and would have no symbols.
 fn compile(source: &Path, built: &Path, shape: Shape, flags: &[&str]) {
     let own = built.with_extension(format!("{}.part", thread_unique()));
     let cpp = source.extension().is_some_and(|e| e == "cpp");
@@ -100,7 +101,13 @@ fn compile(source: &Path, built: &Path, shape: Shape, flags: &[&str]) {
         "{} does not build:\n{said}",
         source.display()
     );
-    fs::rename(&own, built).expect("a built fixture can be renamed");
+    let named = fs::hard_link(&own, built);
+    assert!(
+        named.is_ok() || built.exists(),
+        "a built fixture can be named {}: {named:?}",
+        built.display()
+    );
+    let _ = fs::remove_file(&own);
 }
 
 fn thread_unique() -> String {
