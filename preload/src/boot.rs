@@ -105,9 +105,17 @@ fn find_allocator() -> bool {
         return ALLOCATOR.load(Ordering::Acquire) == READY;
     }
     modules::init(next(c"_dl_find_object"));
-    let [malloc, calloc, realloc, memalign, free] =
-        [c"malloc", c"calloc", c"realloc", c"memalign", c"free"].map(next);
-    heap::set_real(malloc, calloc, realloc, memalign, free);
+    let takers = [
+        c"malloc",
+        c"calloc",
+        c"realloc",
+        c"memalign",
+        c"posix_memalign",
+    ]
+    .map(next);
+    let [malloc, _, _, memalign, _] = takers;
+    let free = next(c"free");
+    heap::set_real(takers, free);
     choose_marking(malloc, free, memalign);
     ALLOCATOR.store(READY, Ordering::Release);
     // Our failed look-ups are not the program's errors.

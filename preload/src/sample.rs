@@ -147,6 +147,14 @@ pub fn take_bytes(bytes: u64) -> bool {
     }
 }
 
+/// The call on which a countdown of bytes ran out, if it did, came to nothing:
+/// the next one stands in for it.
+pub fn run_out_next(ran_out: bool) {
+    if ran_out {
+        tls::block().bytes_left = 0;
+    }
+}
+
 /// After a byte countdown ran out on a block of `bytes`: accounts for what it
 /// used up.
 pub fn account_bytes(segment: &Segment, bytes: u64) {

@@ -48,12 +48,14 @@ static MASK: AtomicU64 = AtomicU64::new(0xFFF);
 static NEXT_MALLOC: AtomicPtr<c_void> = AtomicPtr::new(boot_malloc as *mut c_void);
 static NEXT_CALLOC: AtomicPtr<c_void> = AtomicPtr::new(boot_calloc as *mut c_void);
 static NEXT_REALLOC: AtomicPtr<c_void> = AtomicPtr::new(boot_realloc as *mut c_void);
+static NEXT_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(posix_memalign_each as *mut c_void);
 static REAL_FREE: AtomicPtr<c_void> = AtomicPtr::new(boot_free as *mut c_void);
 
 static REAL_MALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_CALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_REALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
+static REAL_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -151,6 +153,22 @@ pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     )
 }
 
+/// nginx takes each of its pools by this one, so it has a fast path too.
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn posix_memalign(_out: *mut Pointer, _align: usize, _size: usize) -> i32 {
+    stub_asm!([
+        "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
+        "sub qword ptr fs:[rax], rdx",
+        "jb 2f",
+        "jmp qword ptr [rip + {next}]",
+        "2:",
+        "mov rcx, rsp",
+        "mov r8, rbp",
+        "jmp {slow}",
+    ] next = sym NEXT_POSIX_MEMALIGN, slow = sym posix_memalign_counted_out)
+}
+
 /// Counts calls down, behind the countdown of bytes.
 macro_rules! by_rate {
     ($name:ident, $real:ident, $out:ident, $sp:literal, $bp:literal) => {
@@ -177,7 +195,6 @@ by_rate!(realloc_by_rate, REAL_REALLOC, realloc_sampled, "rdx", "rcx");
 crate::interpose::stubs! {
     memalign(2) => memalign_hook;
     aligned_alloc(2) => aligned_alloc_hook;
-    posix_memalign(3) => posix_memalign_hook;
     valloc(1) => valloc_hook;
     pvalloc(1) => pvalloc_hook;
 }
@@ -199,6 +216,7 @@ macro_rules! every_one {
 every_one!(malloc_each, malloc_recorded, "rsi", "rdx");
 every_one!(calloc_each, calloc_recorded, "rdx", "rcx");
 every_one!(realloc_each, realloc_sampled, "rdx", "rcx");
+every_one!(posix_memalign_each, posix_memalign_counted, "rcx", "r8");
 every_one!(boot_malloc, malloc_at_boot, "rsi", "rdx");
 every_one!(boot_calloc, calloc_at_boot, "rdx", "rcx");
 every_one!(boot_realloc, realloc_marked, "rdx", "rcx");
@@ -257,20 +275,23 @@ pub fn set_path(path: Path) {
     NEXT_MALLOC.store(malloc, Ordering::Relaxed);
     NEXT_CALLOC.store(calloc, Ordering::Relaxed);
     NEXT_REALLOC.store(realloc, Ordering::Relaxed);
+    let found = real(&REAL_POSIX_MEMALIGN);
+    let straight = matches!(path, Path::Through | Path::ByBytes) && !found.is_null();
+    let posix_memalign = if straight {
+        found
+    } else {
+        posix_memalign_each as _
+    };
+    NEXT_POSIX_MEMALIGN.store(posix_memalign, Ordering::Relaxed);
 }
 
 /// The allocator's own functions, found by `boot`.
-pub fn set_real(
-    malloc: Pointer,
-    calloc: Pointer,
-    realloc: Pointer,
-    memalign: Pointer,
-    free: Pointer,
-) {
+pub fn set_real([malloc, calloc, realloc, memalign, posix_memalign]: [Pointer; 5], free: Pointer) {
     REAL_MALLOC.store(malloc, Ordering::Relaxed);
     REAL_CALLOC.store(calloc, Ordering::Relaxed);
     REAL_REALLOC.store(realloc, Ordering::Relaxed);
     REAL_MEMALIGN.store(memalign, Ordering::Relaxed);
+    REAL_POSIX_MEMALIGN.store(posix_memalign, Ordering::Relaxed);
     REAL_FREE.store(free, Ordering::Release);
     set_path(Path::Through);
 }
@@ -612,7 +633,19 @@ fn aligned(
     from: Caller,
     allocate: impl Fn(usize) -> Pointer,
 ) -> Pointer {
-    let counted = sample::take_bytes(size as u64) && sampled_after_underflow(size);
+    let out = sample::take_bytes(size as u64);
+    aligned_counted(out, align, size, from, allocate)
+}
+
+/// The same behind the countdown of bytes, which ran `out` or did not.
+fn aligned_counted(
+    out: bool,
+    align: usize,
+    size: usize,
+    from: Caller,
+    allocate: impl Fn(usize) -> Pointer,
+) -> Pointer {
+    let counted = out && sampled_after_underflow(size);
     let sampled = counted || !matches!(onwards(), Onwards::Real);
     if !sampled {
         return allocate(align);
@@ -655,33 +688,42 @@ extern "C" fn aligned_alloc_hook(align: usize, size: usize, sp: usize, bp: usize
     )
 }
 
-extern "C" fn posix_memalign_hook(
+extern "C" fn posix_memalign_counted(
     out: *mut Pointer,
     align: usize,
     size: usize,
     sp: usize,
     bp: usize,
 ) -> i32 {
-    let real = boot::allocator_ready()
-        .then(real::posix_memalign::get)
-        .flatten();
-    let Some(real) = real else {
-        return libc::ENOMEM;
-    };
-    if !align.is_power_of_two() || align < size_of::<Pointer>() {
-        // Refused, as long as nobody widens it.
-        // SAFETY: posix_memalign(3), the caller's own pointer.
-        return unsafe { real(out, align, size) };
-    }
-    if !align.is_power_of_two() || align < size_of::<Pointer>() {
-        // To be refused: a sample would widen it to something valid.
-        // SAFETY: posix_memalign(3), the caller's own pointer.
-        return unsafe { real(out, align, size) };
+    posix_memalign_after(false, out, align, size, caller(sp, bp))
+}
+
+extern "C" fn posix_memalign_counted_out(
+    out: *mut Pointer,
+    align: usize,
+    size: usize,
+    sp: usize,
+    bp: usize,
+) -> i32 {
+    posix_memalign_after(true, out, align, size, caller(sp, bp))
+}
+
+fn posix_memalign_after(
+    counted_out: bool,
+    out: *mut Pointer,
+    align: usize,
+    size: usize,
+    from: Caller,
+) -> i32 {
+    let refused = !align.is_power_of_two() || align < size_of::<Pointer>();
+    if refused || !boot::allocator_ready() {
+        // Refused as it is: a sample would widen it to something valid.
+        sample::run_out_next(counted_out);
+        return real_posix_memalign(out, align, size);
     }
     let status = Cell::new(0);
-    aligned(align, size, caller(sp, bp), |align| {
-        // SAFETY: posix_memalign(3), the caller's own pointer.
-        status.set(unsafe { real(out, align, size) });
+    aligned_counted(counted_out, align, size, from, |align| {
+        status.set(real_posix_memalign(out, align, size));
         if status.get() == 0 {
             // SAFETY: written by a successful call.
             unsafe { *out }
@@ -690,6 +732,16 @@ extern "C" fn posix_memalign_hook(
         }
     });
     status.get()
+}
+
+fn real_posix_memalign(out: *mut Pointer, align: usize, size: usize) -> i32 {
+    type Original = unsafe extern "C" fn(*mut Pointer, usize, usize) -> i32;
+    let at = REAL_POSIX_MEMALIGN.load(Ordering::Relaxed);
+    if at.is_null() {
+        return libc::ENOMEM;
+    }
+    // SAFETY: posix_memalign(3), found by boot; the caller's own arguments.
+    unsafe { core::mem::transmute::<Pointer, Original>(at)(out, align, size) }
 }
 
 extern "C" fn valloc_hook(size: usize, sp: usize, bp: usize) -> Pointer {
@@ -732,7 +784,6 @@ pub mod real {
 
     crate::interpose::originals! {
         aligned_alloc: c"aligned_alloc", unsafe extern "C" fn(usize, usize) -> Pointer;
-        posix_memalign: c"posix_memalign", unsafe extern "C" fn(*mut Pointer, usize, usize) -> i32;
         malloc_usable_size: c"malloc_usable_size", unsafe extern "C" fn(Pointer) -> usize;
     }
 }
