@@ -20,12 +20,12 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// Switches the gate on. From then on an event costs a getpid.
 pub fn guard_by_pid() {
+    stamps::stop();
     if live::frozen() {
         return;
     }
     OWNER.store(sys::getpid(), Ordering::Relaxed);
     PID_GATE.store(true, Ordering::Release);
-    stamps::stop();
     if let Some(segment) = live::segment() {
         segment.note(note::PID_GATE);
     }

@@ -60,7 +60,7 @@ fn place(segment: &Segment, fd: u32) -> Option<&'static AtomicU32> {
 }
 
 fn run_of(fd: u32) -> &'static AtomicPtr<AtomicU32> {
-    let bit = (fd | FIRST_ROWS as u32 - 1).ilog2();
+    let bit = (fd | (FIRST_ROWS as u32 - 1)).ilog2();
     &PAGE.stamps.runs[bit as usize & 31]
 }
 
@@ -98,7 +98,7 @@ pub extern "C" fn look_at_clock() -> bool {
         block.flags = kept | flag::COUNTED_OUT;
         return kept & flag::OWN_FILES == 0 && !live::in_vfork_child();
     }
-    block.flags = kept | EVERY * USE;
+    block.flags = kept | (EVERY * USE);
     if let Some(segment) = live::segment() {
         mode::tick(segment, clock::now_ms());
     }
@@ -165,17 +165,28 @@ fn refresh(segment: &Segment, run: usize) {
     }
 }
 
-/// Uses are not seen any more.
+/// Uses are not seen any more. The next segment's ticks begin anew.
 pub fn close() {
     let stamps = &PAGE.stamps;
     stamps.below.store(0, Ordering::Release);
     for run in &stamps.runs {
         run.store(core::ptr::null_mut(), Ordering::Release);
     }
+    stamps.now.store(0, Ordering::Relaxed);
 }
 
 /// The same for good: a child shares this memory and has other descriptors.
+/// What was stamped so far says nothing any more.
 pub fn stop() {
     STOPPED.store(true, Ordering::Relaxed);
     close();
+    let Some(segment) = live::segment() else {
+        return;
+    };
+    for run in 0..segment.run_count(Section::FdStamps) {
+        let (_, rows) = segment.run_rows(Section::FdStamps, run);
+        let places = segment.in_run::<AtomicU32>(Section::FdStamps, run, 0, rows as usize, false);
+        let places = places.unwrap_or_default().iter();
+        places.for_each(|place| place.store(0, Ordering::Relaxed));
+    }
 }

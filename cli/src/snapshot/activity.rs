@@ -14,7 +14,11 @@ use crate::kernel::Kind as Seen;
 
 /// Fills in the latest moment at which each may have been used last.
 pub fn settle(open: &mut [Descriptor], header: &HeaderInfo, moment_ms: u64) {
-    if !all_seen(header) {
+    let ring = |open: &Descriptor| {
+        let fact = open.fact.as_ref();
+        fact.is_some_and(|fact| fact.what == Seen::IoUring.name())
+    };
+    if !all_seen(header) || open.iter().any(ring) {
         return;
     }
     for descriptor in open {
@@ -128,6 +132,17 @@ pub(super) mod tests {
         }
         let mode = Some(Mode::Off);
         assert_eq!(used(40, &HeaderInfo { mode, ..header() }), None);
+        let ring = Descriptor {
+            fact: Some(FdFact {
+                what: Seen::IoUring.name().into(),
+                ..FdFact::default()
+            }),
+            used_s: Some(40),
+            ..Descriptor::default()
+        };
+        let mut open = [ring.clone(), ring];
+        settle(&mut open, &header(), 130_500);
+        assert_eq!(open[1].used_ms, None);
     }
 
     #[test]
