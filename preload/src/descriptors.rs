@@ -2,7 +2,7 @@
 
 use crate::segment::Segment;
 use crate::unwind::Caller;
-use crate::{clock, emit, live, mode, nursery, sites, sys, tls};
+use crate::{clock, closes, emit, live, mode, nursery, sites, stamps, sys, tls};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shm_protocol::codes::{Counter, Kind, Section, fd_flag, note};
 use shm_protocol::fds::{FdInfo, FdRow};
@@ -20,6 +20,7 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// Switches the gate on. From then on an event costs a getpid.
 pub fn guard_by_pid() {
+    stamps::stop();
     if live::frozen() {
         return;
     }
@@ -30,8 +31,13 @@ pub fn guard_by_pid() {
     }
 }
 
+/// Whether the gate is up.
+pub fn gated() -> bool {
+    PID_GATE.load(Ordering::Relaxed)
+}
+
 /// Whether this thread's descriptors are those that the segment is about.
-fn ours() -> bool {
+pub fn ours() -> bool {
     if tls::block().flags & tls::flag::OWN_FILES != 0 || live::in_vfork_child() {
         return false;
     }
@@ -65,7 +71,7 @@ pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
 }
 
 /// The row of a number, if it was ever used.
-fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
+pub fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
     segment.row::<FdRow>(Section::Fds, u64::from(fd), false)
 }
 
@@ -104,6 +110,7 @@ pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Ca
         generation: 0,
         source,
     };
+    stamps::born(segment, fd);
     if row.insert(fd, &info) {
         segment.count(Counter::Overwritten, 1);
     }
@@ -121,6 +128,12 @@ pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Ca
 /// A descriptor is about to be given back. Never skipped, not by the guard.
 #[inline]
 pub fn died(fd: i32) -> Option<FdInfo> {
+    died_from(fd, None)
+}
+
+/// The same, and who gives it back.
+#[inline]
+pub fn died_from(fd: i32, closer: Option<Caller>) -> Option<FdInfo> {
     if fd < 0 {
         return None;
     }
@@ -133,7 +146,11 @@ pub fn died(fd: i32) -> Option<FdInfo> {
         nursery::strike(fd);
         return None;
     };
-    let info = known_row(segment, fd)?.remove(fd)?;
+    let row = known_row(segment, fd)?;
+    if closes::followed() {
+        closes::follow(segment, row, closer);
+    }
+    let info = row.remove(fd)?;
     let Some(info) = info else {
         segment.count(Counter::Unsure, 1);
         return None;
@@ -190,13 +207,6 @@ pub fn mark(fd: i32, flags: u8) {
     }
 }
 
-/// Counts a close of a number that was not open.
-pub fn bad_close() {
-    if let Some(segment) = live::segment().filter(|_| ours()) {
-        segment.count(Counter::BadCloses, 1);
-    }
-}
-
 fn count_foreign() {
     if let Some(segment) = live::segment().filter(|_| !live::in_vfork_child()) {
         segment.count(Counter::ForeignSkipped, 1);
@@ -205,7 +215,7 @@ fn count_foreign() {
 
 /// This thread left the shared descriptor table.
 pub fn leave_table() {
-    tls::block().flags |= tls::flag::OWN_FILES;
+    tls::block().flags |= tls::flag::OWN_FILES | tls::flag::COUNTED_OUT;
     if let Some(segment) = live::segment() {
         segment.note(note::UNSHARED_FILES);
     }

@@ -5,7 +5,8 @@
 //! the hook makes the real call and hands over to [`blocks`] or
 //! [`descriptors`]; these ask [`sites`] for the call site ([`unwind`],
 //! [`cfi`], [`modules`]) and write rows into the [`segment`] that [`live`]
-//! holds for this process. [`mode`] switches paths, [`sample`] draws,
+//! holds for this process. [`stamps`] says when descriptors
+//! were used, [`closes`] which closes were wrong. [`mode`] switches paths, [`sample`] draws,
 //! [`boot`] starts it all. Nothing here allocates from the program's heap,
 //! waits, starts a thread or keeps a descriptor (ARCHITECTURE.md, I1 and I2).
 
@@ -19,6 +20,7 @@ mod boot;
 mod cfi;
 mod cgroup;
 mod clock;
+mod closes;
 mod config;
 mod descriptors;
 mod elf;
@@ -31,10 +33,12 @@ mod live;
 mod mode;
 mod modules;
 mod nursery;
+mod page;
 mod prune;
 mod sample;
 mod segment;
 mod sites;
+mod stamps;
 mod strings;
 mod sys;
 mod text;

@@ -1,17 +1,18 @@
 //! Whether this process has a segment, and how it comes to one.
 //!
 //! The answer lives in a page that the kernel wipes in a forked child
-//! (MADV_WIPEONFORK), so one load tells the child of fork, `_Fork` or a raw
+//! (MADV_WIPEONFORK, [`crate::page`]), so one load tells the child of fork, `_Fork` or a raw
 //! clone that it has none. A child gets its own at its first recorded event
 //! after some milliseconds of life: one that soon calls exec pays nothing.
 
+use crate::page::{PAGE, Page};
 use crate::segment::{BASE_BYTES, Segment};
 use crate::text::{Text, leading_number};
 use crate::{
-    clock, config, descriptors, inherit, mode, modules, nursery, sample, sys, thread, tls,
+    clock, config, descriptors, inherit, mode, modules, nursery, sample, stamps, sys, thread, tls,
 };
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{State, note};
 use shm_protocol::layout;
 
@@ -31,15 +32,6 @@ mod phase {
     pub const WAITING: u32 = 4;
 }
 
-/// The page that fork wipes.
-struct Page {
-    segment: AtomicPtr<Segment>,
-    phase: AtomicU32,
-    image: AtomicU32,
-    since_ns: AtomicU64,
-}
-
-static PAGE: AtomicPtr<Page> = AtomicPtr::new(core::ptr::null_mut());
 static SEGMENT: Segment = Segment::new();
 /// Set when the constructor has read the configuration.
 static CONFIGURED: AtomicBool = AtomicBool::new(false);
@@ -76,17 +68,11 @@ impl Path {
     }
 }
 
-fn page() -> Option<&'static Page> {
-    // SAFETY: null or the page that `start` mapped for good.
-    unsafe { PAGE.load(Ordering::Acquire).as_ref() }
-}
-
 /// The segment, if this process has one.
 #[inline(always)]
 pub fn segment() -> Option<&'static Segment> {
-    let page = page()?;
     // SAFETY: null or SEGMENT.
-    unsafe { page.segment.load(Ordering::Acquire).as_ref() }
+    unsafe { PAGE.segment.load(Ordering::Acquire).as_ref() }
 }
 
 /// The segment, made now if it is time for one. For events worth recording.
@@ -135,13 +121,10 @@ pub fn start(filtered: bool) {
     }
     FROZEN.store(filtered, Ordering::Relaxed);
     FILTERED.store(filtered, Ordering::Relaxed);
-    let Some(fresh) = sys::map_private(4096) else {
-        return;
-    };
     if !filtered {
-        sys::madvise(fresh, 4096, libc::MADV_WIPEONFORK);
+        let page = (&raw const PAGE).cast_mut().cast();
+        sys::madvise(page, size_of::<Page>(), libc::MADV_WIPEONFORK);
     }
-    PAGE.store(fresh.cast(), Ordering::Release);
     CONFIGURED.store(true, Ordering::Release);
     if config::disabled() {
         disable();
@@ -154,29 +137,26 @@ pub fn start(filtered: bool) {
 /// (madvise may be forbidden), so the segment is still the parent's: memory
 /// of the child's own takes its place.
 pub extern "C" fn child_under_filter() {
-    let Some(page) = page().filter(|_| frozen()) else {
-        return;
-    };
-    if page.segment.load(Ordering::Acquire).is_null() {
+    if !frozen() || PAGE.segment.load(Ordering::Acquire).is_null() {
         return;
     }
-    page.segment.store(core::ptr::null_mut(), Ordering::Release);
+    stamps::close();
+    PAGE.segment.store(core::ptr::null_mut(), Ordering::Release);
     let fresh = FILTERED.load(Ordering::Relaxed) && SEGMENT.replace();
     let next = if fresh { phase::NONE } else { phase::DISABLED };
-    page.phase.store(next, Ordering::Release);
+    PAGE.phase.store(next, Ordering::Release);
 }
 
 /// Stops tracking in this process for good.
 pub fn disable() {
-    if let Some(page) = page() {
-        page.segment.store(core::ptr::null_mut(), Ordering::Release);
-        page.phase.store(phase::DISABLED, Ordering::Release);
-    }
+    stamps::close();
+    PAGE.segment.store(core::ptr::null_mut(), Ordering::Release);
+    PAGE.phase.store(phase::DISABLED, Ordering::Release);
 }
 
 #[cold]
 fn attach_when_due() -> Option<&'static Segment> {
-    let page = page()?;
+    let page = &PAGE;
     let forbidden = frozen() && !FILTERED.load(Ordering::Relaxed);
     if !CONFIGURED.load(Ordering::Relaxed) || config::disabled() || forbidden {
         return None;
@@ -203,7 +183,7 @@ fn attach_when_due() -> Option<&'static Segment> {
 
 /// Whether this is a child too young for a segment.
 pub fn waiting() -> bool {
-    page().is_some_and(|page| page.phase.load(Ordering::Acquire) == phase::WAITING)
+    PAGE.phase.load(Ordering::Acquire) == phase::WAITING
 }
 
 /// The program is about to fork: its child inherits the moment.
@@ -213,7 +193,7 @@ pub fn forking() {
 
 /// Makes the segment. One thread wins; the others go on without meanwhile.
 fn create(forked: bool) {
-    let Some(page) = page() else { return };
+    let page = &PAGE;
     let before = if forked { phase::WAITING } else { phase::NONE };
     let won =
         page.phase
@@ -384,7 +364,7 @@ fn create_exclusive(path: &mut Text) -> Option<isize> {
             if config::keep() == config::Keep::Never {
                 retire_neighbours(path, stem, image);
             }
-            page()?.image.store(image as u32, Ordering::Relaxed);
+            PAGE.image.store(image as u32, Ordering::Relaxed);
             return Some(fd);
         }
         if fd != -(libc::EEXIST as isize) {
@@ -464,10 +444,7 @@ fn describe() {
     set(&header.pid, sys::getpid());
     set(&header.parent_pid, sys::getppid());
     set(&header.uid, sys::getuid());
-    set(
-        &header.image,
-        page().map_or(0, |page| page.image.load(Ordering::Relaxed)),
-    );
+    set(&header.image, PAGE.image.load(Ordering::Relaxed));
     set64(&header.pid_namespace, NAMESPACE.load(Ordering::Relaxed));
     set64(&header.start_ticks, STARTED.load(Ordering::Relaxed));
     set64(&header.fd_limit, sys::limit(libc::RLIMIT_NOFILE).0);

@@ -21,6 +21,8 @@ const LARGE: usize = 4 << 20;
 const SHARE: u64 = 4;
 /// After a failure, growth is not tried again for so long.
 const RETRY_MS: u64 = 1000;
+/// Places for sections, by their number.
+const SECTIONS: usize = Section::ALL.len() + 1;
 /// Runs of one section.
 const RUNS: usize = 16;
 
@@ -34,7 +36,7 @@ const FIRST: [(Section, usize); 11] = [
     (Section::SiteIndex, 512),
     (Section::Heap, 64),
     (Section::Fds, 512),
-    (Section::FdStamps, 512),
+    (Section::FdStamps, crate::stamps::FIRST_ROWS),
     (Section::Slabs, 16),
     (Section::Mailbox, 16),
 ];
@@ -66,7 +68,7 @@ pub struct Segment {
     frozen: AtomicBool,
     /// Before this moment growth is not tried again.
     retry_ms: AtomicU64,
-    sections: [Runs; 17],
+    sections: [Runs; SECTIONS],
 }
 
 impl Run {
@@ -109,7 +111,7 @@ impl Segment {
             in_file: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             retry_ms: AtomicU64::new(0),
-            sections: [EMPTY; 17],
+            sections: [EMPTY; SECTIONS],
         }
     }
 

@@ -36,6 +36,9 @@ numbered! {
         PosixTimer = 4,
         Registration = 5,
         Watch = 6,
+        /// close(2) itself: of numbers that were not open, and of all numbers
+        /// once there was such a close.
+        Close = 15,
         /// Regular file, device or whatever a path named.
         File = 16,
         Directory = 17,
@@ -245,6 +248,8 @@ pub mod fd_flag {
     pub const NO_STACK: u8 = 1 << 3;
     /// Passed on to another process by SCM_RIGHTS.
     pub const SENT: u8 = 1 << 4;
+    /// Mapped by mmap(2): used without any call.
+    pub const MAPPED: u8 = 1 << 5;
 }
 
 numbered! {
@@ -268,6 +273,7 @@ numbered! {
         Threads = 14,
         Mappings = 15,
         Settings = 16,
+        BadCloses = 17,
     }
 }
 

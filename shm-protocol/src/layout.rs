@@ -19,6 +19,7 @@
 //! [`crate::pins`] holds every offset; a change that moves one needs a new
 //! [`ABI_MAJOR`], a change that only adds needs a new [`ABI_MINOR`].
 
+use crate::activity::PAUSES;
 use crate::codes::COUNTERS;
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
@@ -33,7 +34,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MEMGUARD");
 /// Readers refuse any other.
 pub const ABI_MAJOR: u32 = 1;
 /// Grows when something is added.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// Where the directory starts.
 pub const DIRECTORY_AT: usize = 4096;
@@ -121,8 +122,10 @@ pub struct Header {
     pub fd_limit: AtomicU64,
     /// Session that `run` gave through the environment, 0 for none.
     pub run_id: AtomicU64,
+    /// `Pause` words: the longest times in which no hook read the clock.
+    pub pauses: [AtomicU64; PAUSES],
     /// Zero.
-    pub reserved_b: [AtomicU64; 10],
+    pub reserved_b: [AtomicU64; 4],
     /// `Class` words; 0 is unused.
     pub classes: [AtomicU64; CLASSES],
     /// By `Counter`.
@@ -228,6 +231,6 @@ pub fn row_bytes(section: crate::codes::Section) -> usize {
         Slabs => size_of::<Slab>(),
         Ring => size_of::<RingSlot>(),
         Mailbox => size_of::<MailSlot>(),
-        Timers | Registrations | Threads | Mappings => size_of::<PlainRow>(),
+        Timers | Registrations | Threads | Mappings | BadCloses => size_of::<PlainRow>(),
     }
 }

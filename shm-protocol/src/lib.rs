@@ -11,6 +11,8 @@
 //! - [`words`]: packing of a row's words, and the check that finds torn rows
 //! - [`heap`]: live heap blocks, found by address
 //! - [`fds`]: descriptors, found by number
+//! - [`activity`]: when a stamped descriptor was used last
+//! - [`closes`]: closes of numbers that were not open
 //! - [`sites`]: call sites, their counters, checkpoints and index
 //! - [`hist`]: the half-octave lifetime histogram
 //! - [`weight`]: what one sampled block stands for
@@ -19,6 +21,9 @@
 //! - [`view`]: the bounds-checked reader over a copy of the segment
 //! - [`sync`]: the atomics, ordinary or loom's
 
+pub mod activity;
+#[cfg(not(loom))]
+pub mod closes;
 pub mod codes;
 pub mod fds;
 pub mod heap;

@@ -26,7 +26,7 @@ pub enum FdSort {
 #[command(
     after_help = "Examples:\n  memguard fds 4312                             every descriptor of pid 4312\n  \
     memguard fds server --kind sockets --state close_wait\n  \
-    memguard fds server --idle 10m --sort idle    no data for ten minutes and more\n  \
+    memguard fds server --idle 10m --sort idle    not used for ten minutes or more\n  \
     memguard fds server --creator open_log        by the function that made them"
 )]
 pub struct FdsArgs {

@@ -12,9 +12,9 @@ impl Snapshot {
         seen.or_else(|| open.fact.as_ref()?.age_ms.map(|ms| ms as f64 / 1000.0))
     }
 
-    /// Seconds since a descriptor was last used: the kernel's word for
-    /// connected TCP, else a stamp of the library's. No stamp is no proof of
-    /// no use, because not every read and write is stamped.
+    /// Seconds since a descriptor was last used, at the least: the kernel's
+    /// word for connected TCP, else a stamp of the library's. Creation stamps
+    /// too; where there is no stamp, not all uses are seen.
     #[must_use]
     pub fn idle_s(&self, open: &Descriptor) -> Option<f64> {
         idle_ms(open, self.moment_ms).map(|ms| ms as f64 / 1000.0)
@@ -40,11 +40,8 @@ fn without_data(socket: &SocketFact) -> Option<u64> {
         .flatten()
 }
 
-/// Stamps are whole seconds: a use between two counts from the later one.
-/// stdio's uses are not seen.
 fn since_stamp(open: &Descriptor, moment_ms: u64) -> Option<u64> {
-    let used = open.used_s.filter(|_| !open.stdio)?;
-    Some(moment_ms.saturating_sub((u64::from(used) + 1) * 1000))
+    Some(moment_ms.saturating_sub(open.used_ms?))
 }
 
 #[cfg(test)]
@@ -110,13 +107,13 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_counts_from_the_end_of_its_second() {
-        let mut open = Descriptor {
+    fn a_stamp_counts_from_its_later_end() {
+        let open = Descriptor {
             used_s: Some(7),
+            used_ms: Some(8_000),
             ..Descriptor::default()
         };
         assert_eq!(idle_ms(&open, 10_500), Some(2_500));
-        open.stdio = true;
-        assert_eq!(idle_ms(&open, 10_500), None);
+        assert_eq!(idle_ms(&open, 7_500), Some(0));
     }
 }

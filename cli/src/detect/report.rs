@@ -2,8 +2,8 @@
 
 use super::sentence::{self, Words};
 use super::{Found, Symbolise, Wanted, find, lifetimes, place, totals};
-use crate::model::{Finding, Fix, Health, Kind, Overhead, Report, Resource, Verdict};
-use crate::snapshot::{Descriptor, Snapshot};
+use crate::model::{BadClose, Finding, Fix, Health, Kind, Overhead, Report, Resource, Verdict};
+use crate::snapshot::{self, Descriptor, Snapshot};
 
 /// The report on a snapshot.
 pub fn report(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise) -> Report {
@@ -27,9 +27,33 @@ pub fn report(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise)
         overhead: Overhead::default(),
         health: Health::default(),
         findings,
+        bad_closes: bad_closes(snapshot, wanted, symbols),
         suppressed: Vec::new(),
         children: Vec::new(),
     }
+}
+
+/// All that there are: they are of no kind and of no age.
+fn bad_closes(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise) -> Vec<BadClose> {
+    let after =
+        |close: &&snapshot::BadClose| wanted.born_after_ms.is_none_or(|after| close.at_ms > after);
+    let mut stack = |site: Option<usize>| {
+        let frames = site.map(|at| &snapshot.sites.all[at].frames);
+        frames.map_or(Vec::new(), |frames| {
+            symbols.stack(&snapshot.modules, frames)
+        })
+    };
+    let closes = snapshot.bad_closes.iter().filter(after);
+    closes
+        .map(|close| BadClose {
+            fd: close.fd,
+            at: close.at,
+            count: close.count,
+            stack: stack(close.site),
+            closed_before: stack(close.first_site),
+            created: stack(close.made_site),
+        })
+        .collect()
 }
 
 fn finding(

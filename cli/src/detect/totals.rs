@@ -15,11 +15,17 @@ pub fn totals(snapshot: &Snapshot, after_ms: Option<u64>) -> Totals {
         open_fds: (snapshot.facts.descriptors.is_some() || instrumented)
             .then_some(snapshot.descriptors.len() as u64),
         fd_limit: snapshot.fd_limit,
-        sites: instrumented.then_some(snapshot.sites.all.len() as u64),
+        sites: instrumented.then_some(creating(snapshot) as u64),
         since: None,
         held: held(snapshot, after_ms),
         socket_states: socket_states(snapshot, after_ms),
     }
+}
+
+/// Sites that made anything: there are those of closes, too.
+fn creating(snapshot: &Snapshot) -> usize {
+    let sites = snapshot.sites.all.iter();
+    sites.filter(|site| site.stats.births > 0).count()
 }
 
 /// What the program itself made and holds; of an uninstrumented one, all.

@@ -14,6 +14,6 @@ pub use kind::Kind;
 pub use list::{List, ListRow};
 pub use process::{Mode, Policy, Process};
 pub use report::{
-    Coverage, Finding, Fix, Frame, Health, HeapCoverage, Held, Lifetimes, Overhead, Report,
-    Resource, SuppressedRule, Totals, Verdict,
+    BadClose, Coverage, Finding, Fix, Frame, Health, HeapCoverage, Held, Lifetimes, Overhead,
+    Report, Resource, SuppressedRule, Totals, Verdict,
 };

@@ -26,6 +26,9 @@ pub struct Report {
     pub health: Health,
     /// What was found, worst first
     pub findings: Vec<Finding>,
+    /// Closes of numbers that were not open, the latest first
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_closes: Vec<BadClose>,
     /// What rules hid
     pub suppressed: Vec<SuppressedRule>,
     /// After `memguard run`: the reports on child processes with findings
@@ -280,6 +283,25 @@ pub struct Resource {
     pub peer: Option<String>,
     /// A file's path
     pub path: Option<String>,
+}
+
+/// Closes of numbers that were not open, from one place: somebody closes what
+/// somebody has closed before, and may some day close what is another's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BadClose {
+    /// The number that the latest of them was about
+    pub fd: i32,
+    /// When that was
+    pub at: Timestamp,
+    /// How many are on record
+    pub count: u64,
+    /// Where it was closed while it was not open, innermost call first
+    pub stack: Vec<Frame>,
+    /// Where it had been closed before; empty where that was not recorded:
+    /// closes are followed only from the first bad one on
+    pub closed_before: Vec<Frame>,
+    /// Where what it named last was created
+    pub created: Vec<Frame>,
 }
 
 /// How much one rule hid.

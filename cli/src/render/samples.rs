@@ -28,6 +28,7 @@ pub fn report() -> Report {
             early(Kind::Memory, Some(70_000)),
             held(),
         ],
+        bad_closes: vec![],
         suppressed: vec![],
         children: vec![],
     }
@@ -318,4 +319,29 @@ pub fn doctor() -> Doctor {
             ),
         ],
     }
+}
+
+pub fn bad_closes() -> Vec<BadClose> {
+    let frame = |function: &str, line| Frame {
+        function: Some(function.into()),
+        file: Some("/src/app/log.c".into()),
+        line: Some(line),
+        module: Some("/opt/app/bin/app".into()),
+        offset: Some(4096),
+    };
+    let both = BadClose {
+        fd: 7,
+        at: "2026-03-01T11:59:00Z".parse().unwrap(),
+        count: 3,
+        stack: vec![frame("finish", 88), frame("main", 12)],
+        closed_before: vec![frame("rotate", 40), frame("main", 10)],
+        created: vec![frame("open_log", 20), frame("main", 9)],
+    };
+    let first = BadClose {
+        count: 1,
+        closed_before: vec![],
+        created: vec![],
+        ..both.clone()
+    };
+    vec![both, first]
 }

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use shm_protocol::view::{DescriptorInfo, HeaderInfo, ModuleInfo, View};
 
+use super::activity;
+use super::closes::{self, BadClose};
 use super::descriptors::{self, Descriptor};
 use super::facts::Facts;
 use super::heap::{self, HeapTotals};
@@ -28,6 +30,8 @@ pub struct Snapshot {
     pub sites: Sites,
     /// Open descriptors, by number
     pub descriptors: Vec<Descriptor>,
+    /// Closes of numbers that were not open, the latest first
+    pub bad_closes: Vec<BadClose>,
     /// The soft limit on descriptors
     pub fd_limit: Option<u64>,
     /// What the frames refer to
@@ -57,7 +61,7 @@ impl Snapshot {
         let mut sites = Sites::merge(view.sites(), &modules);
         let heap = heap::add_blocks(view, &header, &mut sites);
         let rows = descriptors::settle(&view.descriptors(), rows_after, &facts);
-        let checked = descriptors::reconcile(&rows, &facts);
+        let mut checked = descriptors::reconcile(&rows, &facts);
         add_descriptors(&checked.open, &mut sites);
         let newest = rows
             .iter()
@@ -66,6 +70,8 @@ impl Snapshot {
             .unwrap_or(0)
             .max(heap.newest_ms);
         let moment_ms = moment(&facts, &header).max(newest);
+        activity::settle(&mut checked.open, &header, moment_ms);
+        let bad_closes = closes::merge(&view.bad_closes(), &sites, &header);
         let (covered, sample_bytes, effective_rate) = heap::coverage(view, &header, &sites);
         let full_since = (covered == HeapCoverage::Full)
             .then(|| heap::full_since(view, &header, moment_ms))
@@ -88,6 +94,7 @@ impl Snapshot {
             heap: (covered != HeapCoverage::None || heap.rows > 0).then_some(heap),
             sites,
             descriptors: checked.open,
+            bad_closes,
             fd_limit: facts
                 .fd_limit
                 .or(Some(header.fd_limit).filter(|limit| *limit != 0)),
@@ -116,6 +123,7 @@ impl Snapshot {
             heap: None,
             sites: Sites::default(),
             descriptors: checked.open,
+            bad_closes: Vec::new(),
             fd_limit: facts.fd_limit,
             modules: Vec::new(),
             facts,

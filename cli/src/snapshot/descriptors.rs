@@ -8,7 +8,7 @@ use shm_protocol::codes::{Kind as Row, fd_flag};
 use shm_protocol::view::DescriptorInfo;
 
 use super::facts::{Facts, FdFact};
-use super::kinds;
+use super::{activity, kinds};
 use crate::model::Kind;
 
 /// One open descriptor.
@@ -20,8 +20,12 @@ pub struct Descriptor {
     pub kind: Option<Kind>,
     /// When it was created, ms since the segment was made
     pub born_ms: Option<u64>,
-    /// The second of its last use that a hook saw
+    /// The second of its last use that a hook saw; none where not all uses
+    /// are seen
     pub used_s: Option<u32>,
+    /// The latest moment at which that use may have been, ms since the segment
+    /// was made
+    pub used_ms: Option<u64>,
     /// The segment's number of its site
     pub site: Option<u32>,
     /// Whether it came from the parent, or from before exec
@@ -149,7 +153,8 @@ fn from_row(row: &DescriptorInfo, fact: Option<&FdFact>) -> Option<Descriptor> {
         fd: row.fd as i32,
         kind: fact.and_then(|fact| fact.kind).or(kinds::group_of(kind)),
         born_ms: Some(row.info.origin.at_ms).filter(|_| kind != Row::Inherited),
-        used_s: row.used_s,
+        used_s: row.used_s.filter(|_| activity::is_stamped(row, fact)),
+        used_ms: None,
         site: Some(site).filter(|site| *site != 0),
         inherited: Some(kind == Row::Inherited),
         origin_known: true,

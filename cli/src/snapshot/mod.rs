@@ -3,10 +3,13 @@
 //!
 //! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
 //!   beside the segment; [`file`] saves it with the segment
-//! - [`sites`], [`heap`], [`descriptors`]: the tables, merged and checked
+//! - [`sites`], [`heap`], [`descriptors`], [`closes`]: the tables, merged and
+//!   checked; `activity`: when descriptors were used last
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
+mod activity;
 pub mod build;
+pub mod closes;
 pub mod collect;
 pub mod descriptors;
 pub mod facts;
@@ -19,6 +22,7 @@ pub mod sites;
 pub mod take;
 
 pub use build::Snapshot;
+pub use closes::BadClose;
 pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
 pub use sites::{Live, Site, Sites, Stats};

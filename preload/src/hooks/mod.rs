@@ -17,6 +17,7 @@ pub mod sockets;
 pub mod stdio;
 pub mod syscall;
 pub mod threads;
+pub mod uses;
 
 /// Finds all originals now, so that no hook looks one up later.
 pub fn resolve_all() {
@@ -30,6 +31,7 @@ pub fn resolve_all() {
     stdio::real::resolve_all();
     syscall::real::resolve_all();
     threads::real::resolve_all();
+    uses::resolve_all();
     events::resolve_all();
 }
 

@@ -51,7 +51,8 @@ macro_rules! vforks {
                 ".cfi_register rip, rdi",
                 "mov rsi, qword ptr [rip + memguard_tls@GOTTPOFF]",
                 "mov edx, dword ptr fs:[rsi + 32]",
-                "or dword ptr fs:[rsi + 32], 1",
+                // The flag, and no uses of descriptors left: the child stamps none.
+                "or dword ptr fs:[rsi + 32], 0xC0000001",
                 "mov eax, 58",
                 "syscall",
                 push!("rdi"),

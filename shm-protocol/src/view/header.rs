@@ -1,6 +1,7 @@
 //! The header's words, and the settings the process started with.
 
 use super::View;
+use crate::activity::{PAUSES, Pause};
 use crate::codes::{COUNTERS, Counter, Mode, Policy, Section, State};
 use crate::layout::{CLASSES, Header};
 use crate::weight::Class;
@@ -39,6 +40,7 @@ pub struct HeaderInfo {
     pub module_generation: u64,
     pub fd_limit: u64,
     pub run_id: u64,
+    pub pauses: [Option<Pause>; PAUSES],
     pub classes: [Option<Class>; CLASSES],
     pub cmdline: Vec<String>,
     pub executable: String,
@@ -90,6 +92,9 @@ impl View<'_> {
             module_generation: word(offset_of!(Header, module_generation)),
             fd_limit: word(offset_of!(Header, fd_limit)),
             run_id: word(offset_of!(Header, run_id)),
+            pauses: core::array::from_fn(|i| {
+                Pause::unpack(word(offset_of!(Header, pauses) + 8 * i))
+            }),
             classes: core::array::from_fn(|i| {
                 Class::unpack(word(offset_of!(Header, classes) + 8 * i))
             }),

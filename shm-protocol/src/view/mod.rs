@@ -9,8 +9,10 @@
 //! many rows may refer to (stacks, strings) is cut short or budgeted.
 //!
 //! - this file: opening, and the directory
-//! - `header`, `sites`, `heap`, `fds`, `modules`: what each section holds
+//! - `header`, `sites`, `heap`, `fds`, `closes`, `modules`: what each section
+//!   holds
 
+mod closes;
 mod fds;
 mod header;
 mod heap;

@@ -1,6 +1,7 @@
 //! Decodes everything in a segment and requires what holds for any bytes
 //! whatever: results within the copy, in order, and no larger than it.
 
+use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Counter;
 use shm_protocol::heap::ROWS;
 use shm_protocol::layout::{DATA_AT, EXTENTS};
@@ -18,6 +19,7 @@ pub struct Decoded {
     pub sites: Vec<SiteInfo>,
     pub blocks: Vec<BlockInfo>,
     pub descriptors: Vec<DescriptorInfo>,
+    pub bad_closes: Vec<BadClose>,
     pub torn: u64,
     pub refused: u64,
     pub cut_rows: u64,
@@ -34,6 +36,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Decoded, ViewError> {
         sites: view.sites(),
         blocks: view.blocks(),
         descriptors: view.descriptors(),
+        bad_closes: view.bad_closes(),
         torn: view.torn(),
         refused: view.refused(),
         cut_rows: view.cut_rows(),
@@ -83,6 +86,8 @@ impl Decoded {
         assert!(self.descriptors.len() <= room / 32);
         assert!(self.descriptors.is_sorted_by(|a, b| a.fd < b.fd));
         assert!(self.descriptors.iter().all(|row| row.info.kind != 0));
+        assert!(self.bad_closes.len() <= closes::ROWS);
+        assert!(self.bad_closes.is_sorted_by_key(|c| c.origin.at_ms));
     }
 
     fn require_sane_sites(&self, room: usize) {

@@ -30,7 +30,7 @@ macro_rules! shared {
     };
 }
 shared! {
-    AtomicU32, AtomicU64, Header, Extent, layout::ModuleRow, shm_protocol::heap::HeapBucket,
+    AtomicU32, AtomicU64, Header, Extent, layout::ModuleRow, layout::PlainRow, shm_protocol::heap::HeapBucket,
     shm_protocol::fds::FdRow, shm_protocol::sites::Site, shm_protocol::ring::RingSlot,
     shm_protocol::mailbox::MailSlot,
 }

@@ -1,10 +1,11 @@
 //! What to write into a segment, and writing it by the library's own tables.
 
 use super::Image;
+use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::{Kind, Section};
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::{HeapBucket, HeapRow, Inserted, bucket_of};
-use shm_protocol::layout::ModuleRow;
+use shm_protocol::layout::{ModuleRow, PlainRow};
 use shm_protocol::mailbox::SLOTS;
 use shm_protocol::ring::{self, Action, EVENTS, Event, RingSlot};
 use shm_protocol::sites::{self, Amount, Lookup, Site, WINDOW};
@@ -33,6 +34,7 @@ pub struct Plan {
     pub sites: Vec<SitePlan>,
     pub blocks: Vec<(u64, HeapRow)>,
     pub descriptors: Vec<DescriptorPlan>,
+    pub bad_closes: Vec<BadClose>,
     pub events: usize,
 }
 
@@ -85,6 +87,7 @@ impl Plan {
         let points = self.write_sites(&mut image);
         let (heap_at, blocks) = self.write_blocks(&mut image);
         let fds_at = self.write_descriptors(&mut image);
+        self.write_bad_closes(&mut image);
         self.write_events(&mut image);
         image.add(Section::Mailbox, 0, SLOTS);
         Written {
@@ -199,6 +202,14 @@ impl Plan {
             }
         }
         first
+    }
+
+    fn write_bad_closes(&self, image: &mut Image) {
+        let at = image.add(Section::BadCloses, 0, closes::ROWS);
+        let rows = image.rows::<PlainRow>(at, closes::ROWS);
+        for (row, close) in rows.iter().zip(&self.bad_closes) {
+            closes::write(row, close);
+        }
     }
 
     fn write_events(&self, image: &mut Image) {
@@ -335,6 +346,7 @@ impl Plan {
             sites: (0..n).map(sample_site).collect(),
             blocks: (1..=4 * n as u64).map(sample_block).collect(),
             descriptors: (0..n as u32).map(sample_descriptor).collect(),
+            bad_closes: (0..n as u32).map(sample_bad_close).collect(),
             events: n.saturating_sub(1),
         }
     }
@@ -395,5 +407,15 @@ fn sample_descriptor(i: u32) -> DescriptorPlan {
         },
         closed: i % 4 == 3,
         used_s: i.is_multiple_of(2).then_some(i),
+    }
+}
+
+fn sample_bad_close(i: u32) -> BadClose {
+    let origin = |at_ms, site| Origin { at_ms, site };
+    BadClose {
+        fd: i,
+        origin: origin(u64::from(i) * 10, 1),
+        earlier: i.is_multiple_of(2).then(|| origin(u64::from(i) + 1, 2)),
+        made_site: i % 3,
     }
 }

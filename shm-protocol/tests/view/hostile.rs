@@ -4,9 +4,11 @@ use crate::damage::{put, word};
 use crate::image::inspect::inspect;
 use crate::image::plan::{ModulePlan, Plan};
 use crate::image::{Image, abi};
+use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Section;
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::{HeapBucket, HeapRow};
+use shm_protocol::layout::PlainRow;
 use shm_protocol::view::{MAX_FRAMES, View, ViewError};
 use shm_protocol::words::Frame;
 
@@ -199,4 +201,34 @@ fn rows_numbered_alike_are_refused() {
         after.descriptors, before.descriptors,
         "those of the first extent stand"
     );
+}
+
+#[test]
+fn bad_closes_beyond_their_table_are_left_alone() {
+    let mut image = Image::new(1 << 20);
+    let at = image.add(Section::BadCloses, 0, 5000);
+    let close = |fd| BadClose {
+        fd,
+        ..BadClose::default()
+    };
+    for (fd, row) in image.rows::<PlainRow>(at, 5000).iter().enumerate() {
+        closes::write(row, &close(fd as u32));
+    }
+    let mut bytes = image.into_bytes();
+    assert_eq!(inspect(&bytes).unwrap().bad_closes.len(), closes::ROWS);
+    // A number that is none, and a site that another close came from.
+    put(&mut bytes, at, u64::MAX);
+    put(&mut bytes, at + 32 + 16, 77);
+    let found = inspect(&bytes).unwrap();
+    assert_eq!((found.bad_closes.len(), found.torn), (closes::ROWS - 2, 2));
+}
+
+#[test]
+fn pauses_that_end_before_they_begin_are_none() {
+    let mut bytes = sample();
+    put(&mut bytes, 240, 5 << 32 | 9);
+    put(&mut bytes, 248, 9 << 32 | 5);
+    let pauses = inspect(&bytes).unwrap().header.pauses;
+    assert_eq!(pauses[0], None);
+    assert_eq!(pauses[1].map(|pause| pause.seconds()), Some(4));
 }

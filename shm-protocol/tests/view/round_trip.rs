@@ -4,6 +4,7 @@ use crate::image::inspect::inspect;
 use crate::image::plan::{DescriptorPlan, FDS, ModulePlan, Plan, SitePlan};
 use proptest::prelude::*;
 use proptest::sample::select;
+use shm_protocol::closes::{BadClose, ROWS};
 use shm_protocol::codes::Kind;
 use shm_protocol::fds::FdInfo;
 use shm_protocol::heap::HeapRow;
@@ -59,10 +60,15 @@ fn block() -> impl Strategy<Value = (u64, HeapRow)> {
     })
 }
 
+fn descriptor_kinds() -> Vec<Kind> {
+    let all = Kind::ALL.into_iter();
+    all.filter(|kind| kind.is_descriptor()).collect()
+}
+
 fn descriptor() -> impl Strategy<Value = DescriptorPlan> {
     let info = (
         origin(),
-        select(&Kind::ALL[6..]),
+        select(descriptor_kinds()),
         any::<u8>(),
         prop::option::of(0u32..1 << 31),
     );
@@ -81,6 +87,19 @@ fn descriptor() -> impl Strategy<Value = DescriptorPlan> {
             info,
             closed,
             used_s,
+        }
+    })
+}
+
+fn bad_close() -> impl Strategy<Value = BadClose> {
+    // A word of zeros is no earlier close.
+    let earlier = prop::option::of(origin().prop_filter("a moment", |o| o.pack() != 0));
+    (any::<u32>(), origin(), earlier, 0..=MAX_SITES).prop_map(|(fd, origin, earlier, made_site)| {
+        BadClose {
+            fd,
+            origin,
+            earlier,
+            made_site,
         }
     })
 }
@@ -119,18 +138,22 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::vec(site(), 0..12),
         prop::collection::btree_map(block().prop_map(|b| b.0), block().prop_map(|b| b.1), 0..300),
         prop::collection::vec(descriptor(), 0..60),
+        prop::collection::vec(bad_close(), 0..ROWS),
     );
-    (start, rows).prop_map(|(start, (modules, sites, blocks, descriptors))| Plan {
-        cmdline: start.0,
-        executable: start.1,
-        settings: start.2,
-        classes: start.3,
-        modules,
-        sites,
-        blocks: blocks.into_iter().collect(),
-        descriptors,
-        events: 0,
-    })
+    (start, rows).prop_map(
+        |(start, (modules, sites, blocks, descriptors, bad_closes))| Plan {
+            cmdline: start.0,
+            executable: start.1,
+            settings: start.2,
+            classes: start.3,
+            modules,
+            sites,
+            blocks: blocks.into_iter().collect(),
+            descriptors,
+            bad_closes,
+            events: 0,
+        },
+    )
 }
 
 /// What the reader must say of a site, counted from the plan alone but for the
@@ -214,5 +237,8 @@ proptest! {
         prop_assert_eq!(&blocks, &written.blocks);
         let open: BTreeMap<_, _> = found.descriptors.iter().map(|d| (d.fd, (d.info, d.used_s))).collect();
         prop_assert_eq!(open, open_at_the_end(&plan));
+        let mut closes = plan.bad_closes.clone();
+        closes.sort_by_key(|close| close.origin.at_ms);
+        prop_assert_eq!(&found.bad_closes, &closes);
     }
 }

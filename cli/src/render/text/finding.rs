@@ -60,7 +60,8 @@ fn certainty(finding: &Finding) -> Option<String> {
     })
 }
 
-fn stack(out: &mut String, stack: &[Frame], layout: Layout) {
+/// The calls of a stack.
+pub fn stack(out: &mut String, stack: &[Frame], layout: Layout) {
     let shown = if layout.all {
         stack.len()
     } else {
@@ -132,9 +133,14 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
                 }),
         );
         words.extend(open.age_s.map(|age| format!("{} old", span(age))));
+        let unused = if open.peer.is_some() {
+            "no data"
+        } else {
+            "not used"
+        };
         words.extend(
             open.idle_s
-                .map(|idle| format!("no data for {}", span(idle))),
+                .map(|idle| format!("{unused} for {}", span(idle))),
         );
         line(
             out,

@@ -2,10 +2,10 @@
 
 use super::super::Layout;
 use super::finding::full;
-use super::next;
 use super::style::{FAINT, GOOD, STRONG, of, paint};
 use super::wrap::{cut, wrap};
 use super::young;
+use super::{closes, next};
 use crate::model::{Finding, HeapCoverage, Held, Kind, Report, Verdict};
 use crate::render::line;
 use crate::render::safe::safe;
@@ -26,6 +26,7 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
     if !layout.all {
         young::young(out, report, layout);
     }
+    closes::write(out, &report.bad_closes, layout);
     totals(out, report, layout);
     next::write(out, report);
 }
