@@ -31,7 +31,7 @@ pub fn guard_by_pid() {
 }
 
 /// Whether this thread's descriptors are those that the segment is about.
-fn ours() -> bool {
+pub fn ours() -> bool {
     if tls::block().flags & tls::flag::OWN_FILES != 0 || live::in_vfork_child() {
         return false;
     }
@@ -67,6 +67,12 @@ pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
 /// The row of a number, if it was ever used.
 fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
     segment.row::<FdRow>(Section::Fds, u64::from(fd), false)
+}
+
+/// Whether a number has been open ever since a moment, by our account.
+pub fn open_since(segment: &Segment, fd: u32, at_ms: u64) -> bool {
+    let info = known_row(segment, fd).and_then(|row| row.read(fd));
+    info.is_some_and(|info| info.origin.at_ms <= at_ms)
 }
 
 /// A descriptor was made. Negative results of calls are let pass.

@@ -2,8 +2,8 @@
 //! takes and gives back in a shared segment.
 //!
 //! The way of an event: a stub ([`interpose`]) jumps to a hook ([`hooks`]),
-//! the hook makes the real call and hands over to [`blocks`] or
-//! [`descriptors`]; these ask [`sites`] for the call site ([`unwind`],
+//! the hook makes the real call and hands over to [`blocks`],
+//! [`descriptors`] or [`things`]; these ask [`sites`] for the call site ([`unwind`],
 //! [`cfi`], [`modules`]) and write rows into the [`segment`] that [`live`]
 //! holds for this process. [`mode`] switches paths, [`sample`] draws,
 //! [`boot`] starts it all. Nothing here allocates from the program's heap,
@@ -31,6 +31,7 @@ mod live;
 mod mode;
 mod modules;
 mod nursery;
+mod plain;
 mod prune;
 mod sample;
 mod segment;
@@ -38,6 +39,7 @@ mod sites;
 mod strings;
 mod sys;
 mod text;
+mod things;
 mod thread;
 mod tls;
 mod unwind;

@@ -24,7 +24,10 @@ const RETRY_MS: u64 = 1000;
 /// Runs of one section.
 const RUNS: usize = 16;
 
-/// Rows that each section starts with.
+/// One more than the highest section number.
+const SECTIONS: usize = Section::Children as usize + 1;
+
+/// Rows that each section starts with; others come with their first row.
 const FIRST: [(Section, usize); 11] = [
     (Section::Modules, 64),
     (Section::Strings, 8 * 1024),
@@ -66,7 +69,7 @@ pub struct Segment {
     frozen: AtomicBool,
     /// Before this moment growth is not tried again.
     retry_ms: AtomicU64,
-    sections: [Runs; 17],
+    sections: [Runs; SECTIONS],
 }
 
 impl Run {
@@ -109,7 +112,7 @@ impl Segment {
             in_file: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             retry_ms: AtomicU64::new(0),
-            sections: [EMPTY; 17],
+            sections: [EMPTY; SECTIONS],
         }
     }
 

@@ -36,6 +36,8 @@ numbered! {
         PosixTimer = 4,
         Registration = 5,
         Watch = 6,
+        /// A child process.
+        Child = 7,
         /// Regular file, device or whatever a path named.
         File = 16,
         Directory = 17,
@@ -177,6 +179,8 @@ numbered! {
         StackHits,
         /// Stack look-ups that had to unwind.
         StackMisses,
+        /// Timers, registrations, threads or children lost for want of room.
+        RowsFull,
     }
 }
 
@@ -247,6 +251,14 @@ pub mod fd_flag {
     pub const SENT: u8 = 1 << 4;
 }
 
+/// Flags of a row that is found by a key.
+pub mod thing_flag {
+    /// A timer that will expire.
+    pub const ARMED: u8 = 1 << 0;
+    /// A thread's notice that it needs no join: it was detached as it ran.
+    pub const DETACHED: u8 = 1 << 1;
+}
+
 numbered! {
     /// Section types of the directory.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -268,6 +280,7 @@ numbered! {
         Threads = 14,
         Mappings = 15,
         Settings = 16,
+        Children = 18,
     }
 }
 

@@ -23,6 +23,7 @@ use crate::codes::COUNTERS;
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
 use crate::mailbox::MailSlot;
+use crate::plain::PlainRow;
 use crate::ring::RingSlot;
 use crate::sites::Site;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -33,7 +34,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MEMGUARD");
 /// Readers refuse any other.
 pub const ABI_MAJOR: u32 = 1;
 /// Grows when something is added.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// Where the directory starts.
 pub const DIRECTORY_AT: usize = 4096;
@@ -196,21 +197,6 @@ pub struct Slab {
     pub reserved: [AtomicU64; 2],
 }
 
-/// Rows of the sections that later features write: four plain words, the third
-/// an `Origin`, the last with a check like a heap row's.
-#[repr(C)]
-#[derive(Debug)]
-pub struct PlainRow {
-    /// Id (timer, epoll and number, thread, address), 0 for free.
-    pub id: AtomicU64,
-    /// Meaning by section.
-    pub detail: AtomicU64,
-    /// Packed `Origin`.
-    pub origin: AtomicU64,
-    /// Meaning by section (48 bits), check (16).
-    pub state: AtomicU64,
-}
-
 const _: () = assert!(DIRECTORY_AT + EXTENTS * size_of::<Extent>() <= DATA_AT);
 const _: () = assert!(DATA_AT.is_multiple_of(4096));
 
@@ -228,6 +214,6 @@ pub fn row_bytes(section: crate::codes::Section) -> usize {
         Slabs => size_of::<Slab>(),
         Ring => size_of::<RingSlot>(),
         Mailbox => size_of::<MailSlot>(),
-        Timers | Registrations | Threads | Mappings => size_of::<PlainRow>(),
+        Timers | Registrations | Threads | Mappings | Children => size_of::<PlainRow>(),
     }
 }

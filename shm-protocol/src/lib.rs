@@ -11,6 +11,7 @@
 //! - [`words`]: packing of a row's words, and the check that finds torn rows
 //! - [`heap`]: live heap blocks, found by address
 //! - [`fds`]: descriptors, found by number
+//! - [`plain`]: timers, registrations, ended threads, children, found by a key
 //! - [`sites`]: call sites, their counters, checkpoints and index
 //! - [`hist`]: the half-octave lifetime histogram
 //! - [`weight`]: what one sampled block stands for
@@ -28,6 +29,7 @@ pub mod layout;
 pub mod mailbox;
 #[cfg(not(loom))]
 pub mod pins;
+pub mod plain;
 pub mod ring;
 pub mod sites;
 pub mod sync;

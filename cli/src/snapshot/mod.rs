@@ -3,7 +3,8 @@
 //!
 //! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
 //!   beside the segment; [`file`] saves it with the segment
-//! - [`sites`], [`heap`], [`descriptors`]: the tables, merged and checked
+//! - [`sites`], [`heap`], [`descriptors`], [`things`]: the tables, merged and
+//!   checked
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
 pub mod build;
@@ -17,9 +18,11 @@ pub mod look;
 mod notes;
 pub mod sites;
 pub mod take;
+pub mod things;
 
 pub use build::Snapshot;
 pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
 pub use sites::{Live, Site, Sites, Stats};
 pub use take::{Taken, of_target, take};
+pub use things::{Thing, ThingState};

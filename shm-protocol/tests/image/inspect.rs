@@ -6,7 +6,7 @@ use shm_protocol::heap::ROWS;
 use shm_protocol::layout::{DATA_AT, EXTENTS};
 use shm_protocol::view::{
     BlockInfo, DescriptorInfo, HeaderInfo, MAX_FRAMES, MAX_STRING, ModuleInfo, PointInfo, SiteInfo,
-    View, ViewError,
+    ThingInfo, View, ViewError,
 };
 
 /// All that a reader can get out of a segment.
@@ -18,6 +18,7 @@ pub struct Decoded {
     pub sites: Vec<SiteInfo>,
     pub blocks: Vec<BlockInfo>,
     pub descriptors: Vec<DescriptorInfo>,
+    pub things: Vec<ThingInfo>,
     pub torn: u64,
     pub refused: u64,
     pub cut_rows: u64,
@@ -34,6 +35,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Decoded, ViewError> {
         sites: view.sites(),
         blocks: view.blocks(),
         descriptors: view.descriptors(),
+        things: view.things(),
         torn: view.torn(),
         refused: view.refused(),
         cut_rows: view.cut_rows(),
@@ -83,6 +85,10 @@ impl Decoded {
         assert!(self.descriptors.len() <= room / 32);
         assert!(self.descriptors.is_sorted_by(|a, b| a.fd < b.fd));
         assert!(self.descriptors.iter().all(|row| row.info.kind != 0));
+        assert!(self.things.len() <= room / 32);
+        let whole = |thing: &ThingInfo| thing.key != 0 && thing.key & 1 == 0;
+        assert!(self.things.iter().all(whole));
+        assert!(self.things.iter().all(|thing| !thing.kind.is_descriptor()));
     }
 
     fn require_sane_sites(&self, room: usize) {

@@ -1,0 +1,188 @@
+//! Epoll registrations whose file is no longer the one at its number.
+//!
+//! Closing a number does not end its registrations while a duplicate keeps the
+//! file open, be it in another process: the epoll goes on telling of a number
+//! that is closed or names something else (epoll(7), questions 6 and 9).
+//!
+//! Programs close and open while they are looked at, so a suspicion counts
+//! only if the registration was there before and after a look at its number,
+//! twice, some time apart: a child between fork and exec holds duplicates too.
+
+use super::{Descriptor, Descriptors, Facts, Kind, Look, Registration, Table, fdinfo};
+use crate::kernel::ProcDir;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Between the two looks at what is suspected.
+const APART: Duration = Duration::from_millis(100);
+
+/// Why a registration is stale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Its number is closed.
+    Closed,
+    /// Its number names another file now.
+    Another,
+}
+
+/// A registration that is stale for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// The epoll.
+    pub epoll: i32,
+    /// What it goes on watching.
+    pub registration: Registration,
+    /// Why nobody can want that.
+    pub why: Why,
+}
+
+/// All stale registrations of a process, by epoll.
+pub fn read(dir: &ProcDir, open: &Descriptors) -> Vec<Stale> {
+    let mut stale = suspects(open);
+    for look in 0..2 {
+        if stale.is_empty() {
+            break;
+        }
+        if look > 0 {
+            std::thread::sleep(APART);
+        }
+        stale = still(dir, &stale);
+    }
+    stale
+}
+
+fn suspects(open: &Descriptors) -> Vec<Stale> {
+    let epolls = open.open.iter().filter_map(|row| match &row.facts {
+        Facts::Epoll(list) => Some((row.fd, list)),
+        _ => None,
+    });
+    let judged = epolls.flat_map(|(epoll, list)| {
+        list.iter().filter_map(move |registration| {
+            let why = why(registration, open.get(registration.fd))?;
+            Some(Stale {
+                epoll,
+                registration: *registration,
+                why,
+            })
+        })
+    });
+    judged.collect()
+}
+
+/// Those that are there before and after a look at their numbers.
+fn still(dir: &ProcDir, suspected: &[Stale]) -> Vec<Stale> {
+    let Ok(table) = Table::open(dir) else {
+        return Vec::new();
+    };
+    let mut look = Look::new(&table, super::Depth::Facts);
+    let epolls: BTreeSet<i32> = suspected.iter().map(|one| one.epoll).collect();
+    let before = registrations(&mut look, &epolls);
+    let numbers: BTreeSet<i32> = suspected.iter().map(|one| one.registration.fd).collect();
+    let now: BTreeMap<i32, Descriptor> = numbers
+        .into_iter()
+        .filter_map(|fd| Some((fd, look.at(fd)?)))
+        .collect();
+    let after = registrations(&mut look, &epolls);
+    let listed = |lists: &BTreeMap<i32, BTreeSet<Key>>, one: &Stale| {
+        lists
+            .get(&one.epoll)
+            .is_some_and(|list| list.contains(&key(&one.registration)))
+    };
+    let there = suspected
+        .iter()
+        .filter(|one| listed(&before, one) && listed(&after, one));
+    let judged = there.filter_map(|one| {
+        let why = why(&one.registration, now.get(&one.registration.fd))?;
+        Some(Stale { why, ..*one })
+    });
+    judged.collect()
+}
+
+/// What tells one registration from another. The mask changes: one-shot ones
+/// lose theirs.
+type Key = (i32, u64, u64, u64);
+
+fn key(one: &Registration) -> Key {
+    (one.fd, one.inode, one.device, one.data)
+}
+
+fn registrations(look: &mut Look<'_>, epolls: &BTreeSet<i32>) -> BTreeMap<i32, BTreeSet<Key>> {
+    let list = |look: &mut Look<'_>, epoll: i32| match look.at(epoll)?.facts {
+        Facts::Epoll(list) => Some((epoll, list.iter().map(key).collect())),
+        _ => None,
+    };
+    epolls
+        .iter()
+        .filter_map(|epoll| list(look, *epoll))
+        .collect()
+}
+
+/// None where the number may still name the registered file.
+fn why(registration: &fdinfo::Registration, now: Option<&Descriptor>) -> Option<Why> {
+    let Some(now) = now else {
+        return Some(Why::Closed);
+    };
+    let differs = registration.inode != 0
+        && (registration.device, registration.inode) != (now.device, now.inode);
+    let another = match now.kind {
+        // Never in an epoll: epoll_ctl refuses them.
+        Kind::Regular | Kind::Directory => true,
+        // What has a path may show another inode there than the epoll does:
+        // layered file systems have two.
+        Kind::Fifo | Kind::Device | Kind::Other | Kind::Pidfd | Kind::Memfd => false,
+        // A socket or pipe has an inode of its own. The anonymous kinds share
+        // one, so another of their kind looks the same.
+        _ => differs,
+    };
+    another.then_some(Why::Another)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Depth;
+    use super::*;
+    use crate::kernel::testing::Running;
+
+    fn look(text: &str) -> Vec<(i32, Why)> {
+        let (child, _) = Running::python(text);
+        let dir = child.dir();
+        let open = Descriptors::read(&dir, Depth::Facts).expect("our child");
+        let stale = read(&dir, &open);
+        stale
+            .iter()
+            .map(|one| (one.registration.fd, one.why))
+            .collect()
+    }
+
+    #[test]
+    fn closed_and_reused_numbers_are_found() {
+        let found = look(
+            "import os, select, socket, time; e = select.epoll()\n\
+             a, b = os.pipe(); e.register(a); os.dup2(a, 100); os.close(a)\n\
+             s, t = socket.socketpair(); e.register(s); os.dup2(s.fileno(), 101); os.dup2(b, s.fileno())\n\
+             u, v = socket.socketpair(); e.register(u); os.dup2(u.fileno(), 102)\n\
+             f = os.open('/etc/passwd', 0); os.dup2(f, u.fileno())\n\
+             print(flush=True); time.sleep(60)",
+        );
+        let why: Vec<Why> = found.iter().map(|(_, why)| *why).collect();
+        assert_eq!(why.iter().filter(|why| **why == Why::Closed).count(), 1);
+        assert_eq!(why.iter().filter(|why| **why == Why::Another).count(), 2);
+    }
+
+    #[test]
+    fn nothing_healthy_of_any_kind_is_stale() {
+        let found = look(
+            "import ctypes, os, select, signal, socket, time; c = ctypes.CDLL(None); e = select.epoll()\n\
+             mask = (ctypes.c_char * 128)()\n\
+             os.mkfifo('/tmp/memguard-fifo-%d' % os.getpid()); name = '/tmp/memguard-fifo-%d' % os.getpid()\n\
+             l = socket.create_server(('127.0.0.1', 0)); n = socket.create_connection(l.getsockname())\n\
+             p, q = os.openpty(); fs = [*os.pipe(), os.open(name, os.O_RDWR), p, q, l.fileno(), n.fileno()]\n\
+             os.unlink(name)\n\
+             fs += [c.eventfd(0, 0), c.timerfd_create(1, 0), c.signalfd(-1, mask, 0), c.inotify_init(), select.epoll().fileno()]\n\
+             fs += [os.pidfd_open(os.getpid()), *[s.fileno() for s in (keep := socket.socketpair())]]\n\
+             [e.register(f) for f in fs if f >= 0]\n\
+             print(flush=True); time.sleep(60)",
+        );
+        assert_eq!(found, []);
+    }
+}
