@@ -90,12 +90,15 @@ fn posix_timers(timers: Vec<timers::PosixTimer>) -> Vec<PosixTimerFact> {
 
 /// What epolls and inotifies watch.
 fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
-    let stale: BTreeMap<(i32, i32), stale::Why> = stale::read(dir, open)
-        .iter()
-        .map(|one| ((one.epoll, one.registration.fd), one.why))
-        .collect();
-    let why = |epoll, fd| {
-        stale.get(&(epoll, fd)).map(|why| match why {
+    let mut stale: BTreeMap<(i32, i32), Vec<stale::Why>> = BTreeMap::new();
+    for one in stale::read(dir, open) {
+        let numbers = (one.epoll, one.registration.fd);
+        stale.entry(numbers).or_default().push(one.why);
+    }
+    // Which of several under one number is stale matters to nobody.
+    let mut why = |epoll, fd| {
+        let why = stale.get_mut(&(epoll, fd))?.pop()?;
+        Some(match why {
             stale::Why::Closed => StaleFact::Closed,
             stale::Why::Another => StaleFact::Another,
         })

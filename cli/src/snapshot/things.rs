@@ -98,6 +98,10 @@ pub fn reconcile(rows: &[ThingInfo], facts: &Facts) -> Checked {
                 told.insert((row.kind as u8, row.key));
                 checked.things.push(thing(row, what, state));
             }
+            Answer::Among(registrations) => {
+                told.insert((row.kind as u8, row.key));
+                checked.things.extend(of_number(row, registrations));
+            }
             Answer::IsNot => checked.dropped += 1,
             Answer::NotHeld => {
                 told.insert((row.kind as u8, row.key));
@@ -108,7 +112,9 @@ pub fn reconcile(rows: &[ThingInfo], facts: &Facts) -> Checked {
     checked
 }
 
-enum Answer {
+enum Answer<'a> {
+    /// The kernel lists these under its number
+    Among(&'a [RegistrationFact]),
     /// It is there.
     Is(String, ThingState),
     /// The kernel knows no such thing.
@@ -134,7 +140,7 @@ fn thing(row: &ThingInfo, what: String, state: ThingState) -> Thing {
 /// The kernel's lists, by number.
 struct Lists<'a> {
     timers: Option<BTreeMap<u32, &'a PosixTimerFact>>,
-    registrations: Option<BTreeMap<(i32, i32), &'a RegistrationFact>>,
+    registrations: Option<BTreeMap<(i32, i32), Vec<RegistrationFact>>>,
     watches: Option<BTreeMap<(i32, i32), (u64, u64)>>,
     threads: Option<BTreeSet<u32>>,
     /// Whether each is a zombie
@@ -148,10 +154,7 @@ impl<'a> Lists<'a> {
                 .posix_timers
                 .as_ref()
                 .map(|all| all.iter().map(|one| (one.id as u32, one)).collect()),
-            registrations: facts
-                .registrations
-                .as_ref()
-                .map(|all| all.iter().map(|one| ((one.epoll, one.fd), one)).collect()),
+            registrations: facts.registrations.as_ref().map(|all| by_number(all)),
             watches: facts.watches.as_ref().map(|all| {
                 let one = |one: &super::facts::WatchFact| ((one.inotify, one.watch), one.object);
                 all.iter().map(one).collect()
@@ -167,7 +170,7 @@ impl<'a> Lists<'a> {
         }
     }
 
-    fn confirm(&self, row: &ThingInfo, facts: &Facts) -> Answer {
+    fn confirm(&self, row: &ThingInfo, facts: &Facts) -> Answer<'_> {
         let (high, low) = row.numbers();
         let pair = (high as i32, low as i32);
         let after_the_look = !facts.alive
@@ -179,10 +182,8 @@ impl<'a> Lists<'a> {
             Row::Registration if after_the_look => live(registered(pair)),
             Row::Registration => match self.registrations.as_ref().map(|all| all.get(&pair)) {
                 Some(None) => Answer::IsNot,
-                Some(Some(RegistrationFact {
-                    stale: Some(why), ..
-                })) => Answer::Is(stale(pair, *why), ThingState::Stale),
-                _ => live(registered(pair)),
+                Some(Some(listed)) => Answer::Among(listed),
+                None => live(registered(pair)),
             },
             Row::Watch if after_the_look => live(watched(pair, None)),
             Row::Watch => match self.watches.as_ref().map(|all| all.get(&pair)) {
@@ -204,7 +205,7 @@ impl<'a> Lists<'a> {
 
     /// An ended thread is in no list. One that is, under a number that is not
     /// its successor's, has not quite ended.
-    fn thread(&self, row: &ThingInfo, facts: &Facts) -> Answer {
+    fn thread(&self, row: &ThingInfo, facts: &Facts) -> Answer<'_> {
         let (tid, stack_bytes) = row.thread();
         let listed = self.threads.as_ref().is_some_and(|all| all.contains(&tid));
         let since_ms = facts
@@ -237,14 +238,15 @@ impl<'a> Lists<'a> {
                 things.push(unknown(Row::PosixTimer, what, ThingState::Live));
             }
         }
-        for (numbers, one) in self.registrations.iter().flatten() {
+        for (numbers, listed) in self.registrations.iter().flatten() {
             let key = pair(numbers.0 as u32, numbers.1 as u32);
-            if let Some(why) = one.stale
-                && !told.contains(&(Row::Registration as u8, key))
-            {
-                let what = stale(*numbers, why);
-                things.push(unknown(Row::Registration, what, ThingState::Stale));
+            if told.contains(&(Row::Registration as u8, key)) {
+                continue;
             }
+            let stale = listed
+                .iter()
+                .filter_map(|one| Some(stale(*numbers, one.stale?)));
+            things.extend(stale.map(|what| unknown(Row::Registration, what, ThingState::Stale)));
         }
         for (pid, _) in self
             .children
@@ -261,7 +263,35 @@ impl<'a> Lists<'a> {
     }
 }
 
-fn live(what: String) -> Answer {
+fn by_number(all: &[RegistrationFact]) -> BTreeMap<(i32, i32), Vec<RegistrationFact>> {
+    let mut lists: BTreeMap<(i32, i32), Vec<RegistrationFact>> = BTreeMap::new();
+    for one in all {
+        lists.entry((one.epoll, one.fd)).or_default().push(*one);
+    }
+    lists
+}
+
+/// All that the kernel lists under a row's numbers. The row is of the newest;
+/// earlier ones under the same numbers are taken to be of the same site.
+fn of_number(row: &ThingInfo, listed: &[RegistrationFact]) -> Vec<Thing> {
+    let (epoll, fd) = row.numbers();
+    let numbers = (epoll as i32, fd as i32);
+    let newest_first = listed.iter().filter(|one| one.stale.is_none());
+    let newest_first = newest_first.chain(listed.iter().filter(|one| one.stale.is_some()));
+    let things = newest_first.enumerate().map(|(at, one)| {
+        let made = match one.stale {
+            None => thing(row, registered(numbers), ThingState::Live),
+            Some(why) => thing(row, stale(numbers, why), ThingState::Stale),
+        };
+        Thing {
+            born_ms: made.born_ms.filter(|_| at == 0),
+            ..made
+        }
+    });
+    things.collect()
+}
+
+fn live(what: String) -> Answer<'static> {
     Answer::Is(what, ThingState::Live)
 }
 
@@ -282,12 +312,12 @@ fn watched((inotify, watch): (i32, i32), object: Option<&(u64, u64)>) -> String 
     format!("inotify {inotify}, watch {watch}{}", on.unwrap_or_default())
 }
 
-fn timer(
+fn timer<'a>(
     row: &ThingInfo,
     id: u32,
     after_the_look: bool,
     list: Option<&BTreeMap<u32, &PosixTimerFact>>,
-) -> Answer {
+) -> Answer<'a> {
     let fact = list.and_then(|all| all.get(&id));
     if fact.is_none() && list.is_some() && !after_the_look {
         return Answer::IsNot;
@@ -390,6 +420,7 @@ mod tests {
                 registration(6, Some(StaleFact::Closed)),
                 registration(9, Some(StaleFact::Another)),
                 registration(10, None),
+                registration(5, Some(StaleFact::Another)),
             ]),
             watches: Some(vec![WatchFact {
                 inotify: 3,
@@ -415,6 +446,11 @@ mod tests {
             [
                 ("timer 0, SIGALRM, every 1.5 s", "armed", true),
                 ("epoll 4 -> fd 5", "live", true),
+                (
+                    "epoll 4 -> fd 5, which names another file now",
+                    "stale",
+                    true
+                ),
                 ("epoll 4 -> fd 6, which is closed", "stale", true),
                 ("inotify 3, watch 1 on inode 55", "live", true),
                 ("thread 77, ended, stack 8.0 MiB", "ended", true),
@@ -475,7 +511,7 @@ mod tests {
         let mut sites = Sites::default();
         add(&checked.things, &mut sites);
         assert_eq!(sites.all.len(), 1);
-        assert_eq!(sites.all[0].live.things.len(), 2);
+        assert_eq!(sites.all[0].live.things.len(), 3);
         assert_eq!(sites.all[0].kind, Some(Kind::Listeners));
     }
 }

@@ -8,7 +8,7 @@
 //! only if the registration was there before and after a look at its number,
 //! twice, some time apart: a child between fork and exec holds duplicates too.
 
-use super::{Descriptor, Descriptors, Facts, Kind, Look, Registration, Table, fdinfo};
+use super::{Descriptor, Descriptors, Facts, Kind, Look, Registration, Table};
 use crate::kernel::ProcDir;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -38,7 +38,13 @@ pub struct Stale {
 
 /// All stale registrations of a process, by epoll.
 pub fn read(dir: &ProcDir, open: &Descriptors) -> Vec<Stale> {
-    let mut stale = suspects(open);
+    let epolls = open.open.iter().filter_map(|row| match &row.facts {
+        Facts::Epoll(list) => Some((row.fd, &**list)),
+        _ => None,
+    });
+    let mut stale: Vec<Stale> = epolls
+        .flat_map(|(epoll, list)| judge(epoll, list, |fd| open.get(fd)))
+        .collect();
     for look in 0..2 {
         if stale.is_empty() {
             break;
@@ -51,19 +57,24 @@ pub fn read(dir: &ProcDir, open: &Descriptors) -> Vec<Stale> {
     stale
 }
 
-fn suspects(open: &Descriptors) -> Vec<Stale> {
-    let epolls = open.open.iter().filter_map(|row| match &row.facts {
-        Facts::Epoll(list) => Some((row.fd, list)),
-        _ => None,
-    });
-    let judged = epolls.flat_map(|(epoll, list)| {
-        list.iter().filter_map(move |registration| {
-            let why = why(registration, open.get(registration.fd))?;
-            Some(Stale {
-                epoll,
-                registration: *registration,
-                why,
-            })
+/// The stale ones of an epoll's list.
+///
+/// An epoll may list one number several times, each time with another file;
+/// the number names one of them at most.
+fn judge<'a>(
+    epoll: i32,
+    list: &[Registration],
+    now: impl Fn(i32) -> Option<&'a Descriptor>,
+) -> Vec<Stale> {
+    let mut unproven = BTreeSet::new();
+    let judged = list.iter().filter_map(|registration| {
+        let fd = registration.fd;
+        let again = || (!unproven.insert(fd)).then_some(Why::Another);
+        let why = why(registration, now(fd)).or_else(again)?;
+        Some(Stale {
+            epoll,
+            registration: *registration,
+            why,
         })
     });
     judged.collect()
@@ -75,27 +86,60 @@ fn still(dir: &ProcDir, suspected: &[Stale]) -> Vec<Stale> {
         return Vec::new();
     };
     let mut look = Look::new(&table, super::Depth::Facts);
-    let epolls: BTreeSet<i32> = suspected.iter().map(|one| one.epoll).collect();
-    let before = registrations(&mut look, &epolls);
     let numbers: BTreeSet<i32> = suspected.iter().map(|one| one.registration.fd).collect();
-    let now: BTreeMap<i32, Descriptor> = numbers
-        .into_iter()
-        .filter_map(|fd| Some((fd, look.at(fd)?)))
-        .collect();
-    let after = registrations(&mut look, &epolls);
-    let listed = |lists: &BTreeMap<i32, BTreeSet<Key>>, one: &Stale| {
-        lists
-            .get(&one.epoll)
-            .is_some_and(|list| list.contains(&key(&one.registration)))
+    let epolls: BTreeSet<i32> = suspected.iter().map(|one| one.epoll).collect();
+    let list = |look: &mut Look<'_>| -> BTreeMap<i32, Vec<Registration>> {
+        let lists = epolls
+            .iter()
+            .filter_map(|epoll| match look.at(*epoll)?.facts {
+                Facts::Epoll(list) => Some((*epoll, list)),
+                _ => None,
+            });
+        lists.collect()
     };
-    let there = suspected
+    let before = list(&mut look);
+    let now: BTreeMap<i32, Descriptor> = numbers
         .iter()
-        .filter(|one| listed(&before, one) && listed(&after, one));
-    let judged = there.filter_map(|one| {
-        let why = why(&one.registration, now.get(&one.registration.fd))?;
-        Some(Stale { why, ..*one })
+        .filter_map(|fd| Some((*fd, look.at(*fd)?)))
+        .collect();
+    let after = list(&mut look);
+    let judged = before.iter().flat_map(|(epoll, before)| {
+        let stayed = common(before, after.get(epoll).map_or(&[], Vec::as_slice));
+        let of_numbers: Vec<Registration> = stayed
+            .into_iter()
+            .filter(|one| numbers.contains(&one.fd))
+            .collect();
+        judge(*epoll, &of_numbers, |fd| now.get(&fd))
     });
-    judged.collect()
+    let stale: Vec<Stale> = judged.collect();
+    // What is new in this look was not suspected.
+    let known: Vec<Registration> = suspected.iter().map(|one| one.registration).collect();
+    let found: Vec<Registration> = stale.iter().map(|one| one.registration).collect();
+    let mut kept = common(&found, &known);
+    let mut take = |one: &Registration| {
+        let at = kept.iter().position(|other| key(other) == key(one));
+        at.map(|at| kept.swap_remove(at)).is_some()
+    };
+    stale
+        .into_iter()
+        .filter(|one| take(&one.registration))
+        .collect()
+}
+
+/// What is in both lists, as often as it is in both.
+fn common(a: &[Registration], b: &[Registration]) -> Vec<Registration> {
+    let mut left: BTreeMap<Key, usize> = BTreeMap::new();
+    for one in b {
+        *left.entry(key(one)).or_default() += 1;
+    }
+    let in_both = |one: &&Registration| match left.get_mut(&key(one)) {
+        Some(n) if *n > 0 => {
+            *n -= 1;
+            true
+        }
+        _ => false,
+    };
+    a.iter().filter(in_both).copied().collect()
 }
 
 /// What tells one registration from another. The mask changes: one-shot ones
@@ -106,19 +150,8 @@ fn key(one: &Registration) -> Key {
     (one.fd, one.inode, one.device, one.data)
 }
 
-fn registrations(look: &mut Look<'_>, epolls: &BTreeSet<i32>) -> BTreeMap<i32, BTreeSet<Key>> {
-    let list = |look: &mut Look<'_>, epoll: i32| match look.at(epoll)?.facts {
-        Facts::Epoll(list) => Some((epoll, list.iter().map(key).collect())),
-        _ => None,
-    };
-    epolls
-        .iter()
-        .filter_map(|epoll| list(look, *epoll))
-        .collect()
-}
-
 /// None where the number may still name the registered file.
-fn why(registration: &fdinfo::Registration, now: Option<&Descriptor>) -> Option<Why> {
+fn why(registration: &Registration, now: Option<&Descriptor>) -> Option<Why> {
     let Some(now) = now else {
         return Some(Why::Closed);
     };
@@ -167,6 +200,18 @@ mod tests {
         let why: Vec<Why> = found.iter().map(|(_, why)| *why).collect();
         assert_eq!(why.iter().filter(|why| **why == Why::Closed).count(), 1);
         assert_eq!(why.iter().filter(|why| **why == Why::Another).count(), 2);
+    }
+
+    /// Eventfds share an inode, but one number names one of them.
+    #[test]
+    fn a_number_registered_again_leaves_all_but_one_stale() {
+        let found = look(
+            "import ctypes, os, select, time; c = ctypes.CDLL(None); e = select.epoll(); keep = []\n\
+             for i in range(4):\n    f = c.eventfd(0, 0); e.register(f); keep.append(os.dup(f))\n    i < 3 and os.close(f)\n\
+             print(flush=True); time.sleep(60)",
+        );
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(|(_, why)| *why == Why::Another));
     }
 
     #[test]
