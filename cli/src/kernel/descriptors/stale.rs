@@ -8,8 +8,9 @@
 //! only if the registration was there before and after a look at its number,
 //! twice, some time apart: a child between fork and exec holds duplicates too.
 
-use super::{Descriptor, Descriptors, Facts, Kind, Look, Registration, Table};
-use crate::kernel::ProcDir;
+use super::{Descriptor, Descriptors, Facts, Kind, Look, Registration, Table, fdinfo};
+use crate::kernel::{KernelError, ProcDir, children, text};
+use rustix::fs::OFlags;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -54,7 +55,55 @@ pub fn read(dir: &ProcDir, open: &Descriptors) -> Vec<Stale> {
         }
         stale = still(dir, &stale);
     }
+    if !stale.is_empty() {
+        let relatives = Relatives::of(dir);
+        stale.retain(|one| !relatives.may_share(one));
+    }
     stale
+}
+
+/// The parent and the children: an epoll that came by fork is theirs as well,
+/// and what is stale here may be registered by a number of theirs.
+struct Relatives {
+    dirs: Vec<ProcDir>,
+    /// The parent may not be looked at
+    hidden: bool,
+}
+
+impl Relatives {
+    fn of(dir: &ProcDir) -> Self {
+        let status = dir.read("status").unwrap_or_default();
+        let parent: i32 = text::field(&status, "PPid:")
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(0);
+        let children = children::read(dir).ok().flatten().unwrap_or_default();
+        let pids = children.iter().map(|child| child.pid);
+        // Who started the system hands no epoll on.
+        let parent = Some(parent).filter(|pid| *pid > 1);
+        let hidden = parent.is_some_and(|pid| {
+            let listed = ProcDir::open(pid).and_then(|dir| dir.open_file("fd", OFlags::RDONLY));
+            matches!(listed, Err(KernelError::NotPermitted { .. }))
+        });
+        let dirs = parent.into_iter().chain(pids);
+        Self {
+            dirs: dirs.filter_map(|pid| ProcDir::open(pid).ok()).collect(),
+            hidden,
+        }
+    }
+
+    /// fork keeps numbers, so the same epoll has the same number there, and
+    /// the same entry.
+    fn may_share(&self, one: &Stale) -> bool {
+        let wanted = key(&one.registration);
+        let lists_it = |dir: &ProcDir| {
+            let text = dir.read(&format!("fdinfo/{}", one.epoll)).ok()?;
+            match fdinfo::parse(Kind::Epoll, &text).facts {
+                Facts::Epoll(list) => Some(list.iter().any(|other| key(other) == wanted)),
+                _ => None,
+            }
+        };
+        self.hidden || self.dirs.iter().any(|dir| lists_it(dir) == Some(true))
+    }
 }
 
 /// The stale ones of an epoll's list.
@@ -212,6 +261,28 @@ mod tests {
         );
         assert_eq!(found.len(), 3);
         assert!(found.iter().all(|(_, why)| *why == Why::Another));
+    }
+
+    /// A forked child closes its copies of what its parent goes on using, in
+    /// an epoll that is both theirs.
+    #[test]
+    fn what_a_parent_still_wants_is_not_stale_in_its_child() {
+        let (parent, line) = Running::python(
+            "import os, select, socket, time; e = select.epoll(); a, b = socket.socketpair()\n\
+             e.register(a); pid = os.fork()\n\
+             if pid == 0: a.close(); time.sleep(60); os._exit(0)\n\
+             time.sleep(0.3); print(pid, flush=True); time.sleep(60)",
+        );
+        let stale = |pid| {
+            let dir = ProcDir::open(pid).expect("it lives");
+            let open = Descriptors::read(&dir, Depth::Facts).expect("ours");
+            read(&dir, &open).len()
+        };
+        let child: i32 = line.parse().expect("a pid");
+        let found = (stale(child), stale(parent.pid()));
+        let pid = rustix::process::Pid::from_raw(child).expect("a pid");
+        rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("our grandchild");
+        assert_eq!(found, (0, 0));
     }
 
     #[test]
