@@ -32,7 +32,13 @@ pub fn guard_by_pid() {
 
 /// Whether this thread's descriptors are those that the segment is about.
 pub fn ours() -> bool {
-    if tls::block().flags & tls::flag::OWN_FILES != 0 || live::in_vfork_child() {
+    tls::block().flags & tls::flag::OWN_FILES == 0 && our_process()
+}
+
+/// Whether this is the process that the segment is about, or a child in its
+/// memory.
+pub fn our_process() -> bool {
+    if live::in_vfork_child() {
         return false;
     }
     !PID_GATE.load(Ordering::Relaxed)

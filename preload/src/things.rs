@@ -4,6 +4,7 @@
 use crate::segment::Segment;
 use crate::unwind::Caller;
 use crate::{clock, descriptors, emit, live, mode, plain, sites, sys};
+use core::sync::atomic::{AtomicU32, Ordering};
 use shm_protocol::codes::{Counter, Kind, Section, thing_flag};
 use shm_protocol::plain::{MARK, Plain, before_looking_for_the_twin, numbers};
 use shm_protocol::ring::Action;
@@ -41,15 +42,22 @@ fn child_gone(_: &Segment, key: u64, _: &Plain) -> bool {
     !live::frozen() && sys::kill_probe(numbers(key).1) == -(libc::ESRCH as isize)
 }
 
-/// The segment, where this thread's events belong there.
-fn ours() -> Option<&'static Segment> {
-    live::segment().filter(|_| descriptors::ours())
+/// Whether this thread's events of a kind belong into the segment.
+fn is_ours(kind: Kind) -> bool {
+    match kind {
+        Kind::Registration | Kind::Watch => descriptors::ours(),
+        _ => descriptors::our_process(),
+    }
+}
+
+fn ours(kind: Kind) -> Option<&'static Segment> {
+    live::segment().filter(|_| is_ours(kind))
 }
 
 /// A site for what is about to be made or just was; none while nothing is
 /// recorded.
 fn site_of(kind: Kind, caller: Caller) -> Option<(&'static Segment, Origin)> {
-    if !descriptors::ours() {
+    if !is_ours(kind) {
         return None;
     }
     let segment = live::segment_for_event()?;
@@ -101,7 +109,7 @@ fn enter(segment: &Segment, kind: Kind, key: u64, row: &Plain) {
 
 /// A thing is about to be given back, or just was. Never skipped.
 pub fn died(kind: Kind, key: u64) -> Option<Plain> {
-    let segment = ours()?;
+    let segment = ours(kind)?;
     let Some(row) = plain::remove(segment, section_of(kind), key)? else {
         segment.count(Counter::Unsure, 1);
         return None;
@@ -128,7 +136,7 @@ fn count_death(segment: &Segment, kind: Kind, key: u64, row: &Plain) {
 
 /// The call that should have given it back failed.
 pub fn back(kind: Kind, key: u64, row: &Plain) {
-    let Some(segment) = ours() else { return };
+    let Some(segment) = ours(kind) else { return };
     if !plain::insert(segment, section_of(kind), key, row, gone_of(kind)) {
         return;
     }
@@ -139,7 +147,7 @@ pub fn back(kind: Kind, key: u64, row: &Plain) {
 
 /// The owner used it, and perhaps changed what `detail` says.
 pub fn used(kind: Kind, key: u64, detail: Option<u64>, flags: impl Fn(u8) -> u8) {
-    if let Some(segment) = ours() {
+    if let Some(segment) = ours(kind) {
         let now_ms = clock::now_ms();
         plain::touch(segment, section_of(kind), key, now_ms, detail, flags);
     }
@@ -147,13 +155,25 @@ pub fn used(kind: Kind, key: u64, detail: Option<u64>, flags: impl Fn(u8) -> u8)
 
 /// What a call hands out anew or once more.
 pub fn born_or_used(kind: Kind, key: u64, caller: Caller) {
-    let Some(segment) = ours() else {
+    let Some(segment) = ours(kind) else {
         return born(kind, key, 0, caller);
     };
     let now_ms = clock::now_ms();
     if !plain::touch(segment, section_of(kind), key, now_ms, None, |flags| flags) {
         born(kind, key, 0, caller);
     }
+}
+
+/// Notices that found no room. As many threads then end without a row: a
+/// missed leak is better than a false one.
+static LOST_NOTICES: AtomicU32 = AtomicU32::new(0);
+
+fn take_lost_notice() -> bool {
+    let lost = LOST_NOTICES.load(Ordering::Relaxed);
+    lost != 0
+        && LOST_NOTICES
+            .compare_exchange(lost, lost - 1, Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
 }
 
 /// The creation site of a thread, 0 for none; nothing while nothing is
@@ -165,9 +185,11 @@ pub fn thread_site(caller: Caller) -> Option<u32> {
 /// This thread, which somebody should join, is about to end. Its site counts
 /// it from now on, since only an ended thread waits to be joined.
 pub fn thread_ended(thread: u64, site: u32, stack_pages: u64) {
-    let Some(segment) = ours() else { return };
+    let Some(segment) = ours(Kind::Thread) else {
+        return;
+    };
     let notice = thread | MARK;
-    if plain::remove(segment, Section::Threads, notice).is_some() {
+    if plain::remove(segment, Section::Threads, notice).is_some() || take_lost_notice() {
         return;
     }
     let tid = if live::frozen() { 0 } else { sys::gettid() };
@@ -187,7 +209,7 @@ pub fn thread_ended(thread: u64, site: u32, stack_pages: u64) {
 /// A thread is about to be detached. One that still runs is left a notice, as
 /// it writes its row only at its end. Gives the row of one that had ended.
 pub fn thread_detached(thread: u64) -> Option<Plain> {
-    let segment = ours()?;
+    let segment = ours(Kind::Thread)?;
     let ended = died(Kind::Thread, thread);
     if ended.is_some() {
         return ended;
@@ -198,7 +220,9 @@ pub fn thread_detached(thread: u64) -> Option<Plain> {
         ..Plain::default()
     };
     let _ = plain::remove(segment, Section::Threads, notice);
-    plain::insert(segment, Section::Threads, notice, &row, |_, _, _| false);
+    if !plain::insert(segment, Section::Threads, notice, &row, |_, _, _| false) {
+        LOST_NOTICES.fetch_add(1, Ordering::Relaxed);
+    }
     before_looking_for_the_twin();
     let ended = died(Kind::Thread, thread);
     if ended.is_some() {
@@ -209,7 +233,7 @@ pub fn thread_detached(thread: u64) -> Option<Plain> {
 
 /// It could not be detached.
 pub fn thread_not_detached(thread: u64, ended: Option<&Plain>) {
-    match (ended, ours()) {
+    match (ended, ours(Kind::Thread)) {
         (Some(row), _) => back(Kind::Thread, thread, row),
         (None, Some(segment)) => {
             let _ = plain::remove(segment, Section::Threads, thread | MARK);

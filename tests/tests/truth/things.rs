@@ -170,6 +170,45 @@ fn stale_registrations_are_proven_without_the_library() {
 }
 
 #[test]
+fn registrations_of_python_are_seen_by_name_and_by_number() {
+    let text = "import ctypes, os, select, sys; c = ctypes.CDLL(None); e = select.epoll()\n\
+        fds = [c.eventfd(0, 0) for _ in range(6)]; event = (ctypes.c_char * 12)()\n\
+        [e.register(fd) for fd in fds[:4]]; e.unregister(fds[0])\n\
+        [c.syscall(233, e.fileno(), 1, fd, event) for fd in fds[4:]]\n\
+        c.syscall(233, e.fileno(), 2, fds[4], None)\n\
+        print('HOLD', flush=True); sys.stdin.readline()";
+    let program = Program::at("/usr/bin/python3").arg("-c").arg(text);
+    let held = program.hold();
+    let epoll = numbers_of(held.pid(), "eventpoll")[0];
+    let listed = listed(held.pid(), &format!("fdinfo/{epoll}"), "tfd:");
+    let kernel: BTreeSet<(u32, u32)> = listed.into_iter().map(|fd| (epoll as u32, fd)).collect();
+    assert_eq!(kernel.len(), 4);
+    assert_eq!(rows(&held.record(), Kind::Registration), kernel);
+    held.finish_ok();
+}
+
+/// The last look is kept beside the segment.
+#[test]
+fn all_of_them_are_known_after_a_crash() {
+    for which in ["timers", "registrations", "watches", "threads", "children"] {
+        let mut held = Program::fixture("things").arg(which).hold();
+        let findings = |held: &memguard_tests::Report| {
+            let all = held.value["findings"].as_array().expect("findings").iter();
+            let mut found: Vec<String> = all
+                .map(|found| format!("{} {} {}", found["kind"], found["id"], found["count"]))
+                .collect();
+            found.sort();
+            found
+        };
+        let (pid, before) = (held.pid(), findings(&held.report()));
+        held.kill();
+        let after = memguard_tests::Report::of(pid, held.folder());
+        assert!(!after.alive());
+        assert_eq!(findings(&after), before, "{which}");
+    }
+}
+
+#[test]
 fn watches_are_those_of_the_kernel() {
     each_mode("watches", |held| {
         let inotify = numbers_of(held.pid(), "inotify")[0];

@@ -240,7 +240,7 @@ mod tests {
     fn closed_and_reused_numbers_are_found() {
         let found = look(
             "import os, select, socket, time; e = select.epoll()\n\
-             a, b = os.pipe(); e.register(a); os.dup2(a, 100); os.close(a)\n\
+             a, b = os.pipe(); os.dup2(a, 300); e.register(300); os.close(300)\n\
              s, t = socket.socketpair(); e.register(s); os.dup2(s.fileno(), 101); os.dup2(b, s.fileno())\n\
              u, v = socket.socketpair(); e.register(u); os.dup2(u.fileno(), 102)\n\
              f = os.open('/etc/passwd', 0); os.dup2(f, u.fileno())\n\
