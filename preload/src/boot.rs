@@ -212,6 +212,7 @@ fn begin() {
     };
     unwind::init_main_thread(stack_end, stack_limit);
     thread::init();
+    crate::hooks::threads::init();
     live::start(filtered);
     if let Some(segment) = live::segment() {
         segment.note(if modules::can_find() {

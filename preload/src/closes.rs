@@ -13,7 +13,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shm_protocol::closes::{self, BadClose, ROWS};
 use shm_protocol::codes::{Counter, Kind, Section};
 use shm_protocol::fds::FdRow;
-use shm_protocol::layout::PlainRow;
+use shm_protocol::plain::PlainRow;
 use shm_protocol::words::Origin;
 
 /// Each close notes where it came from.

@@ -38,7 +38,13 @@ pub fn gated() -> bool {
 
 /// Whether this thread's descriptors are those that the segment is about.
 pub fn ours() -> bool {
-    if tls::block().flags & tls::flag::OWN_FILES != 0 || live::in_vfork_child() {
+    tls::block().flags & tls::flag::OWN_FILES == 0 && our_process()
+}
+
+/// Whether this is the process that the segment is about, or a child in its
+/// memory.
+pub fn our_process() -> bool {
+    if live::in_vfork_child() {
         return false;
     }
     !PID_GATE.load(Ordering::Relaxed)
@@ -73,6 +79,12 @@ pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
 /// The row of a number, if it was ever used.
 pub fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
     segment.row::<FdRow>(Section::Fds, u64::from(fd), false)
+}
+
+/// Whether a number has been open ever since a moment, by our account.
+pub fn open_since(segment: &Segment, fd: u32, at_ms: u64) -> bool {
+    let info = known_row(segment, fd).and_then(|row| row.read(fd));
+    info.is_some_and(|info| info.origin.at_ms <= at_ms)
 }
 
 /// A descriptor was made. Negative results of calls are let pass.

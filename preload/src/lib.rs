@@ -2,8 +2,8 @@
 //! takes and gives back in a shared segment.
 //!
 //! The way of an event: a stub ([`interpose`]) jumps to a hook ([`hooks`]),
-//! the hook makes the real call and hands over to [`blocks`] or
-//! [`descriptors`]; these ask [`sites`] for the call site ([`unwind`],
+//! the hook makes the real call and hands over to [`blocks`],
+//! [`descriptors`] or [`things`]; these ask [`sites`] for the call site ([`unwind`],
 //! [`cfi`], [`modules`]) and write rows into the [`segment`] that [`live`]
 //! holds for this process. [`stamps`] says when descriptors
 //! were used, [`closes`] which closes were wrong. [`mode`] switches paths, [`sample`] draws,
@@ -34,6 +34,7 @@ mod mode;
 mod modules;
 mod nursery;
 mod page;
+mod plain;
 mod prune;
 mod sample;
 mod segment;
@@ -42,6 +43,7 @@ mod stamps;
 mod strings;
 mod sys;
 mod text;
+mod things;
 mod thread;
 mod tls;
 mod unwind;

@@ -248,6 +248,11 @@ pub fn thread_exists(pid: u32, tid: u32) -> bool {
     call3(libc::SYS_tgkill, pid as usize, tid as usize, 0) != -(libc::ESRCH as isize)
 }
 
+/// Whether this process has a POSIX timer by that number.
+pub fn timer_exists(number: u32) -> bool {
+    call1(libc::SYS_timer_getoverrun, number as usize) >= 0
+}
+
 /// Whether this thread runs on its alternate signal stack.
 pub fn on_alternate_stack() -> bool {
     // SAFETY: all-zero is a valid stack_t.

@@ -3,7 +3,7 @@
 //! A small table that is written round and round. A row is one writer's by the
 //! number it drew; should the next one round overtake it, the check tells.
 
-use crate::layout::PlainRow;
+use crate::plain::PlainRow;
 use crate::sync::Ordering;
 use crate::words::{MAX_SITES, Origin, check16};
 

@@ -36,6 +36,8 @@ numbered! {
         PosixTimer = 4,
         Registration = 5,
         Watch = 6,
+        /// A child process.
+        Child = 7,
         /// close(2) itself: of numbers that were not open, and of all numbers
         /// once there was such a close.
         Close = 15,
@@ -180,6 +182,8 @@ numbered! {
         StackHits,
         /// Stack look-ups that had to unwind.
         StackMisses,
+        /// Timers, registrations, threads or children lost for want of room.
+        RowsFull,
     }
 }
 
@@ -252,6 +256,14 @@ pub mod fd_flag {
     pub const MAPPED: u8 = 1 << 5;
 }
 
+/// Flags of a row that is found by a key.
+pub mod thing_flag {
+    /// A timer that will expire.
+    pub const ARMED: u8 = 1 << 0;
+    /// A thread's notice that it needs no join: it was detached as it ran.
+    pub const DETACHED: u8 = 1 << 1;
+}
+
 numbered! {
     /// Section types of the directory.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -274,6 +286,7 @@ numbered! {
         Mappings = 15,
         Settings = 16,
         BadCloses = 17,
+        Children = 18,
     }
 }
 

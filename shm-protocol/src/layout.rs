@@ -24,6 +24,7 @@ use crate::codes::COUNTERS;
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
 use crate::mailbox::MailSlot;
+use crate::plain::PlainRow;
 use crate::ring::RingSlot;
 use crate::sites::Site;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -199,21 +200,6 @@ pub struct Slab {
     pub reserved: [AtomicU64; 2],
 }
 
-/// Rows of the sections that later features write: four plain words, the third
-/// an `Origin`, the last with a check like a heap row's.
-#[repr(C)]
-#[derive(Debug)]
-pub struct PlainRow {
-    /// Id (timer, epoll and number, thread, address), 0 for free.
-    pub id: AtomicU64,
-    /// Meaning by section.
-    pub detail: AtomicU64,
-    /// Packed `Origin`.
-    pub origin: AtomicU64,
-    /// Meaning by section (48 bits), check (16).
-    pub state: AtomicU64,
-}
-
 const _: () = assert!(DIRECTORY_AT + EXTENTS * size_of::<Extent>() <= DATA_AT);
 const _: () = assert!(DATA_AT.is_multiple_of(4096));
 
@@ -231,6 +217,6 @@ pub fn row_bytes(section: crate::codes::Section) -> usize {
         Slabs => size_of::<Slab>(),
         Ring => size_of::<RingSlot>(),
         Mailbox => size_of::<MailSlot>(),
-        Timers | Registrations | Threads | Mappings | BadCloses => size_of::<PlainRow>(),
+        Timers | Registrations | Threads | Mappings | BadCloses | Children => size_of::<PlainRow>(),
     }
 }

@@ -13,6 +13,7 @@
 //! - [`fds`]: descriptors, found by number
 //! - [`activity`]: when a stamped descriptor was used last
 //! - [`closes`]: closes of numbers that were not open
+//! - [`plain`]: timers, registrations, ended threads, children, found by a key
 //! - [`sites`]: call sites, their counters, checkpoints and index
 //! - [`hist`]: the half-octave lifetime histogram
 //! - [`weight`]: what one sampled block stands for
@@ -33,6 +34,7 @@ pub mod layout;
 pub mod mailbox;
 #[cfg(not(loom))]
 pub mod pins;
+pub mod plain;
 pub mod ring;
 pub mod sites;
 pub mod sync;

@@ -6,8 +6,9 @@
 
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
-use crate::layout::{Extent, Header, ModuleRow, PlainRow, Slab};
+use crate::layout::{Extent, Header, ModuleRow, Slab};
 use crate::mailbox::MailSlot;
+use crate::plain::PlainRow;
 use crate::ring::RingSlot;
 use crate::sites::{Checkpoint, Site};
 use core::mem::{align_of, offset_of, size_of};

@@ -7,10 +7,9 @@ use shm_protocol::closes::BadClose;
 use shm_protocol::codes::{COUNTERS, Counter, Kind, Mode, Policy, Section, State};
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::HeapRow;
-use shm_protocol::layout::{
-    self, ABI_MAJOR, ABI_MINOR, CLASSES, DATA_AT, DIRECTORY_AT, EXTENTS, PlainRow,
-};
+use shm_protocol::layout::{self, ABI_MAJOR, ABI_MINOR, CLASSES, DATA_AT, DIRECTORY_AT, EXTENTS};
 use shm_protocol::mailbox::{MailState, Phase};
+use shm_protocol::plain::{self, PlainRow};
 use shm_protocol::ring::{Action, Event, RingSlot};
 use shm_protocol::sync::{AtomicU64, Ordering};
 use shm_protocol::weight::Class;
@@ -81,6 +80,7 @@ fn constants(out: &mut String) {
         ("checkpoints of a site", sites::POINTS),
         ("buckets of lifetimes", hist::BUCKETS),
         ("slots of an index window", sites::WINDOW),
+        ("rows of a window", plain::WINDOW),
         ("slots of the mailbox", mailbox::SLOTS),
         ("arguments of a command", mailbox::ARGUMENTS),
         ("events of the ring", ring::EVENTS),
@@ -178,12 +178,7 @@ fn samples(out: &mut String) {
         phase: Phase::Done,
         sequence: 6,
     };
-    let bad_close = PlainRow {
-        id: AtomicU64::new(0),
-        detail: AtomicU64::new(0),
-        origin: AtomicU64::new(0),
-        state: AtomicU64::new(0),
-    };
+    let bad_close = PlainRow::default();
     closes::write(
         &bad_close,
         &BadClose {
@@ -193,7 +188,27 @@ fn samples(out: &mut String) {
             made_site: 3,
         },
     );
+    let thing = [PlainRow::default()];
+    let timer = plain::pair(1, 9);
+    plain::insert(
+        &thing,
+        timer,
+        &plain::Plain {
+            origin,
+            detail: 5,
+            used_ms: 0x234,
+            flags: 1,
+        },
+    );
+    let [thing] = thing;
     let all = [
+        ("key of timer 9", timer),
+        ("key of watch 2 of 7", plain::pair(7, 2) | plain::MARK),
+        (
+            "window of timer 9 in 64",
+            plain::window_of(timer, 64) as u64,
+        ),
+        ("timer state", thing.state.into_inner()),
         ("check of 1, 2, 3", u64::from(words::check16(1, 2, 3))),
         (
             "hash of kind 16 and frames 1, 2",

@@ -49,6 +49,7 @@ fn row(snapshot: &Snapshot, open: &Descriptor, symbols: &mut dyn Symbolise) -> F
         .and_then(|fact| fact.socket.clone())
         .unwrap_or_default();
     let what = open.fact.as_ref().map(|fact| fact.what.clone());
+    let fact = open.fact.clone().unwrap_or_default();
     FdRow {
         fd: open.fd,
         kind: open.kind,
@@ -61,6 +62,10 @@ fn row(snapshot: &Snapshot, open: &Descriptor, symbols: &mut dyn Symbolise) -> F
         local: socket.local,
         peer: socket.peer,
         path: open.fact.as_ref().and_then(|fact| fact.path.clone()),
+        timer: fact.timer.map(Into::into),
+        registrations: fact.registrations.map(|n| n as u64),
+        deleted: fact.deleted.then_some(true),
+        held_bytes: fact.held_bytes,
         inherited: open.inherited,
         origin_known: open.origin_known,
         stack: site

@@ -2,7 +2,8 @@
 //!
 //! - [`assess`]: what a site's counts say; a later statistical model replaces
 //!   this one function and nothing else
-//! - [`close_wait`]: the one hard proof so far
+//! - [`close_wait`]: a hard proof
+//! - [`things`]: what takes no descriptor, with the other hard proof
 //! - [`lifetimes`]: how long those that were given back had lived
 //! - [`place`]: where a stack's things come from; [`sentence`]: what a person
 //!   reads
@@ -17,6 +18,7 @@ pub mod lifetimes;
 pub mod place;
 pub mod report;
 pub mod sentence;
+pub mod things;
 pub mod totals;
 
 use std::time::Duration;
@@ -59,6 +61,8 @@ pub struct Found {
     pub bytes: Option<u64>,
     /// Indexes of the descriptors concerned, oldest first
     pub descriptors: Vec<usize>,
+    /// Indexes of the things concerned
+    pub things: Vec<usize>,
     /// What the counts say
     pub assessment: Assessment,
 }
@@ -120,6 +124,9 @@ fn judge(snapshot: &Snapshot, at: usize, site: &Site, wanted: &Wanted) -> Vec<Fo
     else {
         return Vec::new();
     };
+    if !site.live.things.is_empty() {
+        return things::judge(snapshot, at, site, kind, wanted);
+    }
     let proven = close_wait::proven(snapshot, site, wanted);
     let rest: Vec<usize> = of_interest(snapshot, site, wanted)
         .filter(|open| !proven.contains(open))
@@ -136,6 +143,7 @@ fn judge(snapshot: &Snapshot, at: usize, site: &Site, wanted: &Wanted) -> Vec<Fo
             wanted,
         ),
         descriptors: proven,
+        things: Vec::new(),
         verdict: Verdict::Leak,
         site: at,
         kind,
@@ -202,6 +210,7 @@ fn by_counts(
         count,
         bytes,
         descriptors,
+        things: Vec::new(),
         assessment,
     })
 }

@@ -3,7 +3,7 @@
 use super::sentence::{self, Words};
 use super::{Found, Symbolise, Wanted, find, lifetimes, place, totals};
 use crate::model::{BadClose, Finding, Fix, Health, Kind, Overhead, Report, Resource, Verdict};
-use crate::snapshot::{self, Descriptor, Snapshot};
+use crate::snapshot::{self, Descriptor, Snapshot, Thing, ThingState};
 
 /// The report on a snapshot.
 pub fn report(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise) -> Report {
@@ -79,6 +79,7 @@ fn finding(
         exact: found.kind != Kind::Memory || snapshot.coverage.exact(),
     };
     let lives = lifetimes::lifetimes(&site.stats);
+    let things = found.things.iter().map(|at| &snapshot.things[*at]);
     let fix = fix_of(snapshot, found);
     Finding {
         id: format!("{}-{:016x}", found.kind.name(), site.key),
@@ -97,6 +98,7 @@ fn finding(
             .descriptors
             .iter()
             .map(|at| resource(snapshot, &snapshot.descriptors[*at]))
+            .chain(things.map(|thing| thing_resource(snapshot, thing)))
             .collect(),
         fix,
         // No command carries it out yet.
@@ -118,15 +120,20 @@ fn exhaustion(snapshot: &Snapshot, kind: Kind, per_hour: f64) -> Option<f64> {
 
 /// Youngest and oldest of what the finding is about, in seconds.
 fn ages(snapshot: &Snapshot, found: &Found, wanted: &Wanted) -> (f64, f64) {
-    let of_heap = found.descriptors.is_empty();
+    let of_heap = found.descriptors.is_empty() && found.things.is_empty();
     let site = &snapshot.sites.all[found.site];
     let open = found
         .descriptors
         .iter()
         .filter_map(|at| snapshot.descriptors[*at].born_ms);
+    let things = found
+        .things
+        .iter()
+        .filter_map(|at| snapshot.things[*at].born_ms);
     let heap = site.live.births_ms.iter().copied().filter(|_| of_heap);
     let heap = heap.filter(|born| wanted.born_after_ms.is_none_or(|after| *born > after));
     let (oldest, youngest) = open
+        .chain(things)
         .chain(heap)
         .fold((u64::MAX, 0), |(min, max): (u64, u64), born| {
             (min.min(born), max.max(born))
@@ -148,6 +155,7 @@ fn resource(snapshot: &Snapshot, open: &Descriptor) -> Resource {
         .as_ref()
         .filter(|fact| fact.socket.is_none())
         .and_then(|fact| fact.path.clone());
+    let fact = open.fact.clone().unwrap_or_default();
     Resource {
         fd: Some(open.fd),
         age_s: snapshot.descriptor_age_s(open),
@@ -156,11 +164,32 @@ fn resource(snapshot: &Snapshot, open: &Descriptor) -> Resource {
         local: socket.local,
         peer: socket.peer,
         path,
+        what: None,
+        timer: fact.timer.map(Into::into),
+        registrations: fact.registrations.map(|n| n as u64),
+        deleted: fact.deleted.then_some(true),
+        held_bytes: fact.held_bytes,
+    }
+}
+
+fn thing_resource(snapshot: &Snapshot, thing: &Thing) -> Resource {
+    let used = thing.used_ms.map(|used| snapshot.age_s(used));
+    Resource {
+        age_s: thing.born_ms.map(|born| snapshot.age_s(born)),
+        idle_s: used,
+        state: Some(thing.state.name().to_owned()),
+        what: Some(thing.what.clone()),
+        held_bytes: thing.bytes,
+        ..Resource::default()
     }
 }
 
 /// What `fix` would do to what is proven.
 fn fix_of(snapshot: &Snapshot, found: &Found) -> Fix {
+    let stale = |at: &usize| snapshot.things[*at].state == ThingState::Stale;
+    if found.things.iter().any(stale) {
+        return Fix::EpollDel;
+    }
     let tcp = |at: &usize| {
         snapshot.descriptors[*at]
             .fact

@@ -27,6 +27,9 @@ pub struct Words<'a> {
 /// One sentence.
 #[must_use]
 pub fn summary(words: &Words<'_>) -> String {
+    if is_stale(words) {
+        return stale(words);
+    }
     let parts = match words.found.verdict {
         Verdict::Early => vec![held(words), outlook(words)],
         Verdict::Held => vec![held(words), "no sign that more keep coming".to_owned()],
@@ -43,21 +46,49 @@ pub fn summary(words: &Words<'_>) -> String {
     format!("{}.", all.join("; "))
 }
 
+/// Registrations whose descriptors are no longer those that were registered.
+fn is_stale(words: &Words<'_>) -> bool {
+    words.found.verdict == Verdict::Leak && !words.found.things.is_empty()
+}
+
+fn stale(words: &Words<'_>) -> String {
+    let (n, place) = (count(words.found.count), words.place);
+    let (noun, verb, what) = match words.found.count {
+        1 => (
+            "registration",
+            "is",
+            "its descriptor is closed or names another file",
+        ),
+        _ => (
+            "registrations",
+            "are",
+            "their descriptors are closed or name other files",
+        ),
+    };
+    format!(
+        "{n} epoll {noun} from {place} {verb} stale: {what}, while what was registered is still open elsewhere, so \
+         that epoll_wait goes on telling of it."
+    )
+}
+
 fn nouns(words: &Words<'_>, n: u64) -> String {
     format!("{} {}", count(n), words.found.kind.noun(n))
 }
 
-fn freed(kind: Kind) -> &'static str {
-    match kind {
+fn freed(words: &Words<'_>) -> &'static str {
+    match words.found.kind {
         Kind::Memory | Kind::Mappings => "freed",
         Kind::Threads => "joined",
+        Kind::Children => "waited for",
+        Kind::Timers if !words.found.things.is_empty() => "deleted",
+        Kind::Listeners if !words.found.things.is_empty() => "removed",
         _ => "closed",
     }
 }
 
 /// `9 940 of 10 000 sockets from pool.c:88 were closed within 2.1 s`
 fn given_back(words: &Words<'_>) -> String {
-    let (stats, freed) = (&words.site.stats, freed(words.found.kind));
+    let (stats, freed) = (&words.site.stats, freed(words));
     let sampled = if !words.exact { "sampled " } else { "" };
     let noun = words.found.kind.noun(stats.births);
     let (births, deaths, place) = (count(stats.births), count(stats.deaths), words.place);
@@ -157,6 +188,10 @@ pub fn evidence(words: &Words<'_>, snapshot: &Snapshot, lives: Option<&Lifetimes
     let found = words.found;
     let mut facts = Vec::new();
     facts.extend(lives.map(lived));
+    if is_stale(words) {
+        facts.push("The kernel lists them in two looks, 100 ms apart.".to_owned());
+        return facts;
+    }
     let old = &found.assessment;
     let age = span(old.old_ms as f64 / 1000.0);
     facts.push(match (found.verdict, lives) {

@@ -7,7 +7,8 @@
 //!   of the memory
 //! - [`descriptors`]: every open descriptor, its kind and its facts
 //! - [`sockets`]: the state of each socket
-//! - [`threads`] and [`blocked`]: the threads and what they block on
+//! - [`threads`] and [`blocked`]: the threads and what they block on;
+//!   [`children`]: the children
 //! - [`timers`]: POSIX timers; [`maps`]: the address space
 //! - [`outside`]: all of it, for a process without memguard's library
 //!
@@ -18,6 +19,7 @@
 pub mod access;
 pub mod blocked;
 pub mod cgroup;
+pub mod children;
 pub mod descriptors;
 pub mod error;
 pub mod maps;

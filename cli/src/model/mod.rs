@@ -15,5 +15,5 @@ pub use list::{List, ListRow};
 pub use process::{Mode, Policy, Process};
 pub use report::{
     BadClose, Coverage, Finding, Fix, Frame, Health, HeapCoverage, Held, Lifetimes, Overhead,
-    Report, Resource, SuppressedRule, Totals, Verdict,
+    Report, Resource, SuppressedRule, TimerState, Totals, Verdict,
 };

@@ -283,6 +283,32 @@ pub struct Resource {
     pub peer: Option<String>,
     /// A file's path
     pub path: Option<String>,
+    /// What takes no descriptor, in words
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+    /// A timerfd's state
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<TimerState>,
+    /// How many registrations an epoll has
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registrations: Option<u64>,
+    /// Whether it is a file without a name in any directory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<bool>,
+    /// Disk space of such a file, or memory of a thread's stack
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_bytes: Option<u64>,
+}
+
+/// A timerfd's state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimerState {
+    /// Whether another expiration can come
+    pub armed: bool,
+    /// Expirations that nobody has read
+    pub unread_ticks: u64,
+    /// The period in milliseconds, 0 for one shot
+    pub interval_ms: u64,
 }
 
 /// Closes of numbers that were not open, from one place: somebody closes what

@@ -134,6 +134,7 @@ fn leak() -> Finding {
         local: Some("10.0.0.5:41000".into()),
         peer: Some("10.0.0.9:443".into()),
         path: None,
+        ..Resource::default()
     };
     Finding {
         id: "sockets-00000000deadbeef".into(),

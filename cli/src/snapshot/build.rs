@@ -10,6 +10,7 @@ use super::facts::Facts;
 use super::heap::{self, HeapTotals};
 use super::notes;
 use super::sites::Sites;
+use super::things::{self, Thing};
 use crate::error::Error;
 use crate::model::{Coverage, HeapCoverage, Kind, Mode, Process};
 
@@ -32,6 +33,11 @@ pub struct Snapshot {
     pub descriptors: Vec<Descriptor>,
     /// Closes of numbers that were not open, the latest first
     pub bad_closes: Vec<BadClose>,
+    /// What else is held: timers, registrations, watches, ended threads,
+    /// children that nobody waited for
+    pub things: Vec<Thing>,
+    /// Rows of such things that the kernel did not confirm
+    pub things_dropped: u64,
     /// The soft limit on descriptors
     pub fd_limit: Option<u64>,
     /// What the frames refer to
@@ -62,13 +68,16 @@ impl Snapshot {
         let heap = heap::add_blocks(view, &header, &mut sites);
         let rows = descriptors::settle(&view.descriptors(), rows_after, &facts);
         let mut checked = descriptors::reconcile(&rows, &facts);
+        let others = things::reconcile(&view.things(), &facts);
+        things::add(&others.things, &mut sites);
         add_descriptors(&checked.open, &mut sites);
         let newest = rows
             .iter()
             .map(|row| row.info.origin.at_ms)
             .max()
             .unwrap_or(0)
-            .max(heap.newest_ms);
+            .max(heap.newest_ms)
+            .max(newest_thing(&others.things));
         let moment_ms = moment(&facts, &header).max(newest);
         activity::settle(&mut checked.open, &header, moment_ms);
         let bad_closes = closes::merge(&view.bad_closes(), &sites, &header);
@@ -95,6 +104,8 @@ impl Snapshot {
             sites,
             descriptors: checked.open,
             bad_closes,
+            things: others.things,
+            things_dropped: others.dropped,
             fd_limit: facts
                 .fd_limit
                 .or(Some(header.fd_limit).filter(|limit| *limit != 0)),
@@ -106,6 +117,9 @@ impl Snapshot {
     /// What the kernel alone tells of a process without the library.
     fn outside(facts: Facts) -> Self {
         let checked = descriptors::reconcile(&[], &facts);
+        let things = things::reconcile(&[], &facts).things;
+        let mut sites = Sites::default();
+        things::add(&things, &mut sites);
         let mut notes = vec![without_record(&facts).to_owned()];
         notes.extend(facts.notes.iter().cloned());
         Self {
@@ -121,9 +135,11 @@ impl Snapshot {
                 notes,
             },
             heap: None,
-            sites: Sites::default(),
+            sites,
             descriptors: checked.open,
             bad_closes: Vec::new(),
+            things,
+            things_dropped: 0,
             fd_limit: facts.fd_limit,
             modules: Vec::new(),
             facts,
@@ -242,6 +258,11 @@ fn add_descriptors(open: &[Descriptor], sites: &mut Sites) {
             site.live.descriptors.clear();
         }
     }
+}
+
+fn newest_thing(things: &[Thing]) -> u64 {
+    let born = things.iter().filter_map(|thing| thing.born_ms);
+    born.max().unwrap_or(0)
 }
 
 /// A moment of the wall clock.

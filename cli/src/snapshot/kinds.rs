@@ -14,6 +14,7 @@ pub fn group_of(row: Row) -> Option<Kind> {
         Heap => Kind::Memory,
         Mapping => Kind::Mappings,
         Thread => Kind::Threads,
+        Child => Kind::Children,
         PosixTimer | TimerFd => Kind::Timers,
         Registration | Watch | Epoll | EventFd | SignalFd | Inotify | Fanotify | PidFd
         | UserFaultFd | IoUring => Kind::Listeners,
@@ -61,7 +62,7 @@ pub fn may_be(row: Row, what: &str) -> bool {
         Pty => what == Seen::Device.name(),
         MessageQueue | SharedMemory => what == Seen::Regular.name(),
         Duplicate | Received | Inherited | Other => true,
-        Heap | Mapping | Thread | PosixTimer | Registration | Watch | Close => false,
+        Heap | Mapping | Thread | PosixTimer | Registration | Watch | Close | Child => false,
     }
 }
 

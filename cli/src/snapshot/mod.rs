@@ -3,8 +3,8 @@
 //!
 //! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
 //!   beside the segment; [`file`] saves it with the segment
-//! - [`sites`], [`heap`], [`descriptors`], [`closes`]: the tables, merged and
-//!   checked; `activity`: when descriptors were used last
+//! - [`sites`], [`heap`], [`descriptors`], [`things`], [`closes`]: the tables,
+//!   merged and checked; `activity`: when descriptors were used last
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
 mod activity;
@@ -20,6 +20,7 @@ pub mod look;
 mod notes;
 pub mod sites;
 pub mod take;
+pub mod things;
 
 pub use build::Snapshot;
 pub use closes::BadClose;
@@ -27,3 +28,4 @@ pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
 pub use sites::{Live, Site, Sites, Stats};
 pub use take::{Taken, of_target, take};
+pub use things::{Thing, ThingState};

@@ -62,6 +62,12 @@ macro_rules! vforks {
                 // The parent goes on: the child has called exec or is gone.
                 "mov dword ptr fs:[rsi + 32], edx",
                 "js 2f",
+                push!("rax"),
+                "mov edi, eax",
+                "lea rsi, [rsp + 8]",
+                "mov rdx, rbp",
+                "call {made}",
+                pop!("rax"),
                 "3:",
                 "ret",
                 "2:",
@@ -72,7 +78,7 @@ macro_rules! vforks {
                 "add rsp, 8",
                 ".cfi_adjust_cfa_offset -8",
                 "ret",
-            ] fail = sym failed)
+            ] fail = sym failed, made = sym child_made)
         }
     };
 }
@@ -80,49 +86,47 @@ macro_rules! vforks {
 vforks!(vfork);
 vforks!(__vfork);
 
+/// The parent has its stack for itself again.
+extern "C" fn child_made(pid: c_int, sp: usize, bp: usize) {
+    super::children::made(pid, super::caller(sp, bp));
+}
+
 extern "C" fn failed(status: isize) -> c_int {
     // SAFETY: errno of this thread.
     unsafe { *libc::__errno_location() = -status as c_int };
     -1
 }
 
-/// Notes the moment and jumps on.
-macro_rules! forks {
-    ($name:ident, $next:ident) => {
-        #[unsafe(naked)]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name() {
-            stub_asm!([
-                push!("rax"),
-                "call {before}",
-                pop!("rax"),
-                "jmp qword ptr [rip + {next}]",
-            ] before = sym before_fork, next = sym $next)
-        }
-    };
+crate::interpose::stubs! {
+    fork(0) => fork_hook;
+    __fork(0) => fork_hook;
+    _Fork(0) => raw_fork_hook;
 }
 
-forks!(fork, NEXT_FORK);
-forks!(__fork, NEXT_FORK);
+extern "C" fn fork_hook(sp: usize, bp: usize) -> c_int {
+    fork_by(&NEXT_FORK, sp, bp)
+}
 
 /// Without the handlers of pthread_atfork: ours is called here.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _Fork() -> c_int {
-    before_fork();
-    let real = NEXT_RAW_FORK.load(Ordering::Relaxed);
-    // SAFETY: _Fork(3) or fork(2), found by name.
-    let child = unsafe { core::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(real)() };
+extern "C" fn raw_fork_hook(sp: usize, bp: usize) -> c_int {
+    let child = fork_by(&NEXT_RAW_FORK, sp, bp);
     if child == 0 {
         live::child_under_filter();
     }
     child
 }
 
-extern "C" fn before_fork() {
-    if NEXT_FORK.load(Ordering::Relaxed).is_null() {
+/// Notes the moment, forks, and in the parent notes the child.
+fn fork_by(next: &AtomicPtr<c_void>, sp: usize, bp: usize) -> c_int {
+    if next.load(Ordering::Relaxed).is_null() {
         real::resolve_all();
     }
     live::forking();
+    let real = next.load(Ordering::Relaxed);
+    // SAFETY: fork(2) or _Fork(3), found by name.
+    let child = unsafe { core::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(real)() };
+    super::children::made(child, super::caller(sp, bp));
+    child
 }
 
 /// clone(2) of libc. A child that shares memory but gets no thread block of

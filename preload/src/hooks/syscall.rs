@@ -3,8 +3,8 @@
 //! The stub tests the number against a small set and jumps on for the rest,
 //! so that all six arguments, errno and cancellation stay libc's business.
 
-use super::caller;
 use super::uses::{counted_out, far};
+use super::{caller, children, listeners};
 use crate::descriptors::{born, died_from};
 use crate::interpose::{push, stub_asm};
 use crate::{live, stamps};
@@ -45,6 +45,17 @@ const fn watched() -> [u64; 8] {
         libc::SYS_accept,
         libc::SYS_socketpair,
         libc::SYS_clone,
+        libc::SYS_fork,
+        libc::SYS_wait4,
+        libc::SYS_waitid,
+        libc::SYS_timer_create,
+        libc::SYS_timer_settime,
+        libc::SYS_timer_gettime,
+        libc::SYS_timer_getoverrun,
+        libc::SYS_timer_delete,
+        libc::SYS_epoll_ctl,
+        libc::SYS_inotify_add_watch,
+        libc::SYS_inotify_rm_watch,
         libc::SYS_vfork,
         libc::SYS_creat,
         libc::SYS_prctl,
@@ -237,7 +248,17 @@ extern "C-unwind" fn syscall_hook(
         }
         libc::SYS_clone => {
             super::process::before_clone(fd);
-            call()
+            let made = call();
+            if fd & (libc::CLONE_THREAD | libc::CLONE_PARENT) == 0 {
+                children::made(made as c_int, from);
+            }
+            made
+        }
+        libc::SYS_fork => {
+            live::forking();
+            let made = call();
+            children::made(made as c_int, from);
+            made
         }
         libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
         libc::SYS_exit_group => {
@@ -245,6 +266,40 @@ extern "C-unwind" fn syscall_hook(
             call()
         }
         libc::SYS_signalfd | libc::SYS_signalfd4 if fd != -1 => call(),
+        libc::SYS_epoll_ctl => {
+            let status = || call() as c_int;
+            listeners::control(fd, b as c_int, c as c_int, from, status).into()
+        }
+        libc::SYS_inotify_add_watch => {
+            let watch = call();
+            listeners::watched(fd, watch as c_int, from);
+            watch
+        }
+        libc::SYS_inotify_rm_watch => listeners::unwatch(fd, b as c_int, || call() as c_int).into(),
+        libc::SYS_timer_create..=libc::SYS_timer_delete => {
+            super::timers::by_number(number, [a, c], from, call)
+        }
+        libc::SYS_wait4 => {
+            let mut ours = 0;
+            let status = children::place(b as *mut c_int, &mut ours);
+            // SAFETY: the caller's own arguments, but for a place of ours
+            // where it gave none.
+            let pid = unsafe { real(number, a, status as c_long, c, d, e, f) };
+            if pid > 0 {
+                // SAFETY: the kernel has just written there.
+                children::waited(pid as c_int, unsafe { *status });
+            }
+            pid
+        }
+        libc::SYS_waitid => {
+            let status = call();
+            let info = c as *const libc::siginfo_t;
+            if !info.is_null() {
+                // SAFETY: the kernel has filled it in.
+                unsafe { children::waited_for(status as c_int, info, d as c_int) };
+            }
+            status
+        }
         _ => {
             let made = call();
             if let Some(kind) = makes(number) {

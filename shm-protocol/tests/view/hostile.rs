@@ -8,9 +8,10 @@ use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Section;
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::{HeapBucket, HeapRow};
-use shm_protocol::layout::PlainRow;
+use shm_protocol::plain::{self, MARK, Plain, PlainRow};
+use shm_protocol::sync::Ordering;
 use shm_protocol::view::{MAX_FRAMES, View, ViewError};
-use shm_protocol::words::Frame;
+use shm_protocol::words::{Frame, Origin};
 
 fn sample() -> Vec<u8> {
     Plan::sample(12).write().bytes
@@ -107,6 +108,30 @@ fn a_row_never_published_is_torn() {
     bucket.insert(0x7001, &HeapRow::default());
     let found = inspect(&image.into_bytes()).unwrap();
     assert_eq!((found.blocks.len(), found.torn), (1, 1));
+}
+
+/// Rows half-written, mixed of two, of no meaning here, and one that is whole.
+#[test]
+fn only_whole_things_are_told() {
+    let mut image = Image::new(1 << 20);
+    let at = image.add(Section::Threads, 0, 8);
+    let rows = image.rows::<PlainRow>(at, 8);
+    let put = |row: usize, key, site| {
+        let origin = Origin { at_ms: 5, site };
+        let plain = Plain {
+            origin,
+            ..Plain::default()
+        };
+        plain::insert(&rows[row..=row], key, &plain);
+    };
+    put(0, 0x5000, 1);
+    put(1, 0x6001, 2);
+    put(2, 0x7000, 3);
+    rows[2].origin.store(9 << 24 | 4, Ordering::Relaxed);
+    put(3, 0x8000 | MARK, 5);
+    let found = inspect(&image.into_bytes()).unwrap();
+    let keys: Vec<u64> = found.things.iter().map(|thing| thing.key).collect();
+    assert_eq!((keys, found.torn), (vec![0x5000], 2));
 }
 
 fn offset_of(bytes: &[u8], section: Section) -> usize {

@@ -1,7 +1,9 @@
 //! What the library's tables hold is what the reader says.
 
 use crate::image::inspect::inspect;
-use crate::image::plan::{DescriptorPlan, FDS, ModulePlan, Plan, SitePlan};
+use crate::image::plan::{
+    DescriptorPlan, FDS, ModulePlan, Plan, SitePlan, THING_SECTIONS, ThingPlan,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
 use shm_protocol::closes::{BadClose, ROWS};
@@ -9,6 +11,7 @@ use shm_protocol::codes::Kind;
 use shm_protocol::fds::FdInfo;
 use shm_protocol::heap::HeapRow;
 use shm_protocol::hist;
+use shm_protocol::plain::{self, Plain};
 use shm_protocol::view::SiteInfo;
 use shm_protocol::weight::Class;
 use shm_protocol::words::{Frame, MAX_SITES, Origin};
@@ -104,6 +107,29 @@ fn bad_close() -> impl Strategy<Value = BadClose> {
     })
 }
 
+/// Each key once: a table is told of no key twice.
+fn things() -> impl Strategy<Value = Vec<ThingPlan>> {
+    let row = (origin(), any::<u64>(), 0u64..1 << 40, any::<u8>());
+    let plan = (select(&THING_SECTIONS[..]), row, any::<bool>());
+    prop::collection::btree_map((1u32..1 << 31, 0u32..1 << 31), plan, 0..80).prop_map(|plans| {
+        let one = |((high, low), (section, row, gone))| {
+            let (origin, detail, used_ms, flags) = row;
+            ThingPlan {
+                section,
+                key: plain::pair(high, low),
+                row: Plain {
+                    detail,
+                    origin,
+                    used_ms,
+                    flags,
+                },
+                gone,
+            }
+        };
+        plans.into_iter().map(one).collect()
+    })
+}
+
 fn module() -> impl Strategy<Value = ModulePlan> {
     let build_id = prop::collection::vec(any::<u8>(), 0..=24);
     ("/[a-zé ]{0,40}", build_id, any::<bool>(), 0u64..1 << 47).prop_map(
@@ -139,9 +165,10 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::btree_map(block().prop_map(|b| b.0), block().prop_map(|b| b.1), 0..300),
         prop::collection::vec(descriptor(), 0..60),
         prop::collection::vec(bad_close(), 0..ROWS),
+        things(),
     );
     (start, rows).prop_map(
-        |(start, (modules, sites, blocks, descriptors, bad_closes))| Plan {
+        |(start, (modules, sites, blocks, descriptors, bad_closes, things))| Plan {
             cmdline: start.0,
             executable: start.1,
             settings: start.2,
@@ -151,6 +178,7 @@ fn plan() -> impl Strategy<Value = Plan> {
             blocks: blocks.into_iter().collect(),
             descriptors,
             bad_closes,
+            things,
             events: 0,
         },
     )
@@ -240,5 +268,10 @@ proptest! {
         let mut closes = plan.bad_closes.clone();
         closes.sort_by_key(|close| close.origin.at_ms);
         prop_assert_eq!(&found.bad_closes, &closes);
+        let mut things: Vec<_> = found.things.iter().map(|t| (t.key, t.row)).collect();
+        let mut there: Vec<_> = written.things.iter().map(|t| (t.key, t.row)).collect();
+        things.sort_unstable_by_key(|(key, _)| *key);
+        there.sort_unstable_by_key(|(key, _)| *key);
+        prop_assert_eq!(things, there);
     }
 }

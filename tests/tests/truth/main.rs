@@ -5,3 +5,4 @@ mod churn;
 mod killed;
 mod known;
 mod sampled;
+mod things;

@@ -6,7 +6,7 @@ use super::report::{INDENT, faint};
 use super::style::{FAINT, STRONG, of, paint};
 use super::wrap::{cut, cut_front, width, wrap};
 use crate::detect::place;
-use crate::model::{Finding, Frame};
+use crate::model::{Finding, Frame, Resource};
 use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
@@ -96,6 +96,14 @@ pub fn stack(out: &mut String, stack: &[Frame], layout: Layout) {
     }
 }
 
+fn unused(open: &Resource) -> &'static str {
+    if open.peer.is_some() {
+        "no data"
+    } else {
+        "not used"
+    }
+}
+
 fn function(frame: &Frame) -> String {
     let unknown = || format!("{:#x}", frame.offset.unwrap_or(0));
     frame
@@ -121,7 +129,8 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
     };
     for open in &finding.resources[..shown] {
         let mut words: Vec<String> = open.fd.map(|fd| format!("fd {fd}")).into_iter().collect();
-        words.extend(open.state.clone());
+        words.extend(open.what.clone());
+        words.extend(open.state.clone().filter(|_| open.what.is_none()));
         words.extend(open.path.clone());
         words.extend(
             open.local
@@ -132,15 +141,20 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
                     None => local.clone(),
                 }),
         );
+        words.extend(
+            open.held_bytes
+                .filter(|_| open.deleted == Some(true))
+                .map(|held| format!("holds {} of disk", bytes(held))),
+        );
+        words.extend(
+            open.timer
+                .filter(|timer| timer.unread_ticks > 0)
+                .map(|timer| format!("{} unread", count(timer.unread_ticks))),
+        );
         words.extend(open.age_s.map(|age| format!("{} old", span(age))));
-        let unused = if open.peer.is_some() {
-            "no data"
-        } else {
-            "not used"
-        };
         words.extend(
             open.idle_s
-                .map(|idle| format!("{unused} for {}", span(idle))),
+                .map(|idle| format!("{} for {}", unused(open), span(idle))),
         );
         line(
             out,
