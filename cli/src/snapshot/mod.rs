@@ -4,6 +4,7 @@
 //! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
 //!   beside the segment; [`file`] saves it with the segment
 //! - [`sites`], [`heap`], [`descriptors`]: the tables, merged and checked
+//! - [`memory`]: where the resident memory lies
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
 pub mod build;
@@ -14,6 +15,7 @@ pub mod file;
 pub mod heap;
 pub mod kinds;
 pub mod look;
+pub mod memory;
 mod notes;
 pub mod sites;
 pub mod take;
@@ -21,5 +23,6 @@ pub mod take;
 pub use build::Snapshot;
 pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
+pub use memory::MemoryFact;
 pub use sites::{Live, Site, Sites, Stats};
 pub use take::{Taken, of_target, take};

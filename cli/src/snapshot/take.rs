@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use shm_protocol::view::{DescriptorInfo, HeaderInfo};
+use shm_protocol::view::{DescriptorInfo, HeaderInfo, View};
 
 use super::build::{Snapshot, timestamp};
 use super::facts::Facts;
+use super::memory::{self, Known, MemoryFact};
 use super::{collect, descriptors, file, look};
+use crate::attach::maps::MappedFile;
 use crate::attach::{LiveSegment, Running, Target, live};
 use crate::error::{Error, TargetError};
+use crate::kernel::ProcDir;
 
 /// What a snapshot is made of, and what a snapshot file keeps.
 #[derive(Debug)]
@@ -61,6 +64,7 @@ pub fn take(target: Target) -> Result<Taken, Error> {
         } => Ok(Taken {
             facts: Facts {
                 library: process.has_library(),
+                memory: memory_of(&process, &Known::default()),
                 ..ask(&process)?
             },
             segment: Vec::new(),
@@ -105,6 +109,7 @@ fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
     let mut facts = ask(process)?;
     let view = found.segment.view("The record")?;
     facts.moment_ms = Some(moment_of(&view.header()));
+    facts.memory = memory_of(process, &known(&view, &found.mapped));
     let rows = view.descriptors();
     let rows_after = contradicts(&rows, &facts)
         .then(|| rows_again(process))
@@ -127,6 +132,17 @@ fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
         segment: found.segment.bytes,
         rows_after,
     })
+}
+
+/// Where its memory lies, as far as this user may know.
+fn memory_of(process: &Running, known: &Known) -> Option<MemoryFact> {
+    memory::look(&ProcDir::open(process.pid).ok()?, known).ok()
+}
+
+fn known(view: &View<'_>, mapped: &MappedFile) -> Known {
+    let blocks = view.blocks().into_iter();
+    let rows = blocks.map(|block| (block.address, block.row.size_bytes));
+    Known::new(rows, mapped.identity())
 }
 
 fn contradicts(rows: &[DescriptorInfo], facts: &Facts) -> bool {

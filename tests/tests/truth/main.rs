@@ -4,4 +4,5 @@
 mod churn;
 mod killed;
 mod known;
+mod memory;
 mod sampled;
