@@ -78,6 +78,7 @@ fn the_nearest_file_of_rules_counts() {
     assert_eq!(used(None, &[]), format!("{}:1", user.display()));
     write(&rules, "memguard.toml", &format!("# here\n{IGNORE_LOGS}"));
     assert_eq!(used(None, &[]), "memguard.toml:2");
+    assert_eq!(used(Some(Path::new("")), &[]), "memguard.toml:2");
     let variable = write(&rules, "variable.toml", IGNORE_LOGS);
     assert_eq!(
         used(Some(&variable), &[]),

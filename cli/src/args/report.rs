@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::{Kind, OutputArgs, Worth, parse_span};
@@ -25,6 +26,7 @@ pub struct RulesArgs {
     #[arg(
         long,
         env = "MEMGUARD_CONFIG",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
         hide_env_values = true,
         value_name = "FILE"
     )]
