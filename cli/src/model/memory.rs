@@ -46,7 +46,7 @@ pub enum PartName {
     Kernel,
     /// memguard's record and library
     Memguard,
-    /// Mappings beyond those that are looked at one by one
+    /// Mappings beyond those that are looked at one by one, or a very large process
     Unread,
 }
 
@@ -64,7 +64,7 @@ impl PartName {
             Self::Stacks => "stacks",
             Self::Kernel => "the kernel's",
             Self::Memguard => "memguard's own",
-            Self::Unread => "in too many mappings to look at",
+            Self::Unread => "not looked at in detail",
         }
     }
 }

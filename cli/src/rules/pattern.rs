@@ -60,7 +60,8 @@ impl Glob {
     pub fn is_function(&self, name: &str) -> bool {
         let bare = without_arguments(name);
         let whole = without_clone(bare);
-        self.is(name) || self.is(bare) || self.is(whole)
+        let shorter = |long: &str, short: &str| short.len() < long.len() && self.is(short);
+        self.is(name) || shorter(name, bare) || shorter(bare, whole)
     }
 }
 

@@ -32,7 +32,8 @@ pub struct MemoryFact {
     pub kernel_bytes: u64,
     /// memguard's record and library
     pub memguard_bytes: u64,
-    /// Mappings after the first [`smaps::MOST_MAPPINGS`], known only in sum
+    /// What was not looked at: mappings after the first
+    /// [`smaps::MOST_MAPPINGS`], or all of a very large process
     pub unread_bytes: u64,
     /// In swap space, and so in none of the above
     pub swap_bytes: u64,
@@ -101,11 +102,22 @@ fn apart(rows: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     maps
 }
 
-/// Looks.
+/// The kernel walks 1 GiB of small pages in some 20 ms, and the program's own
+/// mmap may have to wait for a part of that: nobody looks into more than this.
+const MOST_RSS_BYTES: u64 = 32 << 30;
+
+/// Looks at a process of that resident set.
 ///
 /// # Errors
 /// When this user may not, or the process is gone.
-pub fn look(dir: &ProcDir, known: &Known) -> Result<MemoryFact, KernelError> {
+pub fn look(dir: &ProcDir, rss_bytes: u64, known: &Known) -> Result<MemoryFact, KernelError> {
+    if rss_bytes > MOST_RSS_BYTES {
+        return Ok(MemoryFact {
+            rss_bytes,
+            unread_bytes: rss_bytes,
+            ..MemoryFact::default()
+        });
+    }
     let smaps = smaps::read(dir)?;
     let stacks = threads::stack_pointers(dir);
     let mut fact = split(&smaps.mappings, &stacks, known);

@@ -62,10 +62,11 @@ pub fn take(target: Target) -> Result<Taken, Error> {
             process,
             segment: None,
         } => Ok(Taken {
-            facts: Facts {
-                library: process.has_library(),
-                memory: memory_of(&process, &Known::default()),
-                ..ask(&process)?
+            facts: {
+                let mut facts = ask(&process)?;
+                facts.library = process.has_library();
+                facts.memory = memory_of(&facts, &Known::default());
+                facts
             },
             segment: Vec::new(),
             rows_after: None,
@@ -109,7 +110,7 @@ fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
     let mut facts = ask(process)?;
     let view = found.segment.view("The record")?;
     facts.moment_ms = Some(moment_of(&view.header()));
-    facts.memory = memory_of(process, &known(&view, &found.mapped));
+    facts.memory = memory_of(&facts, &known(&view, &found.mapped));
     let rows = view.descriptors();
     let rows_after = contradicts(&rows, &facts)
         .then(|| rows_again(process))
@@ -135,8 +136,9 @@ fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
 }
 
 /// Where its memory lies, as far as this user may know.
-fn memory_of(process: &Running, known: &Known) -> Option<MemoryFact> {
-    memory::look(&ProcDir::open(process.pid).ok()?, known).ok()
+fn memory_of(facts: &Facts, known: &Known) -> Option<MemoryFact> {
+    let dir = ProcDir::open(facts.pid).ok()?;
+    memory::look(&dir, facts.rss_bytes?, known).ok()
 }
 
 fn known(view: &View<'_>, mapped: &MappedFile) -> Known {

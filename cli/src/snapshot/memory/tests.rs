@@ -140,7 +140,7 @@ fn a_real_process_adds_up_and_its_parts_are_there() {
          for i in range(4): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()\n\
          time.sleep(0.3); print(flush=True); time.sleep(60)",
     );
-    let fact = look(&child.dir(), &Known::default()).expect("our child");
+    let fact = look(&child.dir(), 0, &Known::default()).expect("our child");
     assert_eq!(sum(&fact), fact.rss_bytes);
     assert!(fact.anonymous_bytes >= 32 * MIB, "{fact:?}");
     assert!(
@@ -148,6 +148,18 @@ fn a_real_process_adds_up_and_its_parts_are_there() {
         "{fact:?}"
     );
     assert_eq!((fact.unread_bytes, fact.mappings_bytes), (0, 0));
+}
+
+#[test]
+fn a_very_large_process_is_left_alone() {
+    let dir = ProcDir::open(std::process::id() as i32).expect("ourselves");
+    let fact = look(&dir, MOST_RSS_BYTES + 1, &Known::default()).expect("ours");
+    assert_eq!(
+        (fact.rss_bytes, fact.unread_bytes),
+        (MOST_RSS_BYTES + 1, MOST_RSS_BYTES + 1)
+    );
+    let fact = look(&dir, MOST_RSS_BYTES, &Known::default()).expect("ours");
+    assert_eq!(fact.unread_bytes, 0);
 }
 
 proptest! {
