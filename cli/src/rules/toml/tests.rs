@@ -250,3 +250,15 @@ fn the_documented_example_is_right_and_shows_every_key() {
     let kinds = Kind::value_variants().iter();
     kinds.for_each(|kind| assert!(DOCS.contains(&format!("`{}`", kind.name())), "{kind:?}"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_read_or_refused_with_a_line(
+        text in "(\\[\\[?rule\\]?\\]|[a-z_]{1,9}|function|ignore|expect|peer|[ =\n]|'[^\n']{0,9}'|\"|\\{|\\}|true|[0-9]{1,20}|é|,){0,30}",
+    ) {
+        if let Err(error) = parse("x", &text) {
+            proptest::prop_assert!(error.line >= 1 && error.line <= text.lines().count().max(1) + 1, "{}", error);
+            proptest::prop_assert!(error.sentence.ends_with('.'), "{}", error);
+        }
+    }
+}
