@@ -42,7 +42,7 @@ pub struct MemoryFact {
 /// What the segment knows of the address space.
 #[derive(Debug, Clone, Default)]
 pub struct Known {
-    /// Addresses of live heap blocks, sorted
+    /// Addresses of live heap blocks, in no order: there may be millions
     blocks: Vec<u64>,
     /// Mappings that the program made: start to size, apart from each other
     maps: Vec<(u64, u64)>,
@@ -61,17 +61,31 @@ impl Known {
     #[must_use]
     pub fn new(rows: impl Iterator<Item = (u64, u64)>, segment: (u64, u64)) -> Self {
         let (maps, blocks): (Vec<_>, Vec<_>) = rows.partition(|row| row.0 % PAGE == MAPPING_TAG);
-        let mut blocks: Vec<u64> = blocks.into_iter().map(|row| row.0).collect();
-        blocks.sort_unstable();
         Self {
-            blocks,
+            blocks: blocks.into_iter().map(|row| row.0).collect(),
             maps: apart(maps),
             segment: Some(segment),
         }
     }
 
-    fn has_block(&self, one: &Resident) -> bool {
-        points_into(&self.blocks, one)
+    /// For each mapping, by address: whether it is anonymous and holds a block.
+    fn holding_blocks(&self, mappings: &[Resident]) -> Vec<bool> {
+        let mut holding = vec![false; mappings.len()];
+        let anonymous = mappings
+            .iter()
+            .enumerate()
+            .filter(|(_, one)| one.mapping.writable && one.mapping.class() == Class::Anonymous);
+        let ranges: Vec<(u64, u64, usize)> = anonymous
+            .map(|(at, one)| (one.mapping.start, one.mapping.end, at))
+            .collect();
+        for address in &self.blocks {
+            let after = ranges.partition_point(|range| range.0 <= *address);
+            let range = after.checked_sub(1).map(|before| ranges[before]);
+            if let Some((_, _, at)) = range.filter(|range| *address < range.1) {
+                holding[at] = true;
+            }
+        }
+        holding
     }
 
     /// How many bytes of a mapping the program mapped itself.
@@ -135,6 +149,7 @@ fn split(mappings: &[Resident], stack_pointers: &[u64], known: &Known) -> Memory
     let mut fact = MemoryFact::default();
     let mut pointers = stack_pointers.to_vec();
     pointers.sort_unstable();
+    let holding = known.holding_blocks(mappings);
     for (at, one) in mappings.iter().enumerate() {
         let before = at.checked_sub(1).map(|before| &mappings[before]);
         let after = mappings.get(at + 1);
@@ -145,7 +160,7 @@ fn split(mappings: &[Resident], stack_pointers: &[u64], known: &Known) -> Memory
         } else if is_stack(one, before, &pointers) {
             fact.stacks_bytes += one.rss_bytes;
         } else {
-            fact.add(one, is_allocators(one, after, known), known);
+            fact.add(one, holding[at] || is_allocators(one, after), known);
         }
     }
     fact
@@ -223,14 +238,10 @@ fn is_closed(one: &Resident) -> bool {
     !one.mapping.readable && !one.mapping.writable && !one.mapping.executable
 }
 
-fn is_allocators(one: &Resident, after: Option<&Resident>, known: &Known) -> bool {
+fn is_allocators(one: &Resident, after: Option<&Resident>) -> bool {
     match one.mapping.class() {
         Class::Heap => true,
-        Class::Anonymous => {
-            is_named_allocator(&one.mapping.path)
-                || is_arena(one, after)
-                || (one.mapping.writable && known.has_block(one))
-        }
+        Class::Anonymous => is_named_allocator(&one.mapping.path) || is_arena(one, after),
         _ => false,
     }
 }
