@@ -19,6 +19,9 @@ pub enum Error {
     /// The result could not be written
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// A file of rules is wrong
+    #[error(transparent)]
+    Rules(#[from] crate::rules::RuleError),
     /// The request makes no sense
     #[error("{0}")]
     Usage(String),
@@ -207,6 +210,9 @@ pub enum RunError {
     /// It ran, but cannot be reported on
     #[error("The program succeeded, but there is no report on it: {0}")]
     Report(Box<Error>),
+    /// The rules for its report are wrong, so it was not started
+    #[error("The program was not started, since its report could not be made: {0}")]
+    Rules(Box<Error>),
     /// Something of ours failed
     #[error("memguard could not {doing} ({source}); free some resources and try again.")]
     Own {
@@ -279,7 +285,7 @@ impl Error {
             Self::Run(RunError::NotFound(_)) => 127,
             Self::Run(RunError::CannotStart { .. }) => 126,
             Self::Run(_) => 125,
-            Self::Output(_) | Self::Usage(_) => 2,
+            Self::Output(_) | Self::Rules(_) | Self::Usage(_) => 2,
             Self::Refused(_) => 5,
         }
     }

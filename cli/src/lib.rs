@@ -7,6 +7,7 @@
 //! - [`kernel`]: what the kernel itself says of a process
 //! - [`snapshot`]: those bytes and the kernel's records, reconciled
 //! - [`detect`]: pure functions from a snapshot to findings
+//! - [`rules`]: what the user says is fine
 //! - [`doctor`]: why a program is or is not fully observable
 //! - [`symbols`]: functions, files and lines of recorded addresses
 //! - [`model`]: the stable JSON shapes
@@ -23,6 +24,7 @@ pub mod error;
 pub mod kernel;
 pub mod model;
 pub mod render;
+pub mod rules;
 pub mod snapshot;
 pub mod symbols;
 pub mod units;

@@ -19,7 +19,7 @@ pub use doctor::DoctorArgs;
 pub use fds::{FdSort, FdsArgs};
 pub use list::{ListArgs, ListSort};
 pub use mode::ModeArgs;
-pub use report::{FindingSort, ReportArgs, SelectArgs};
+pub use report::{FindingSort, ReportArgs, RulesArgs, SelectArgs};
 pub use run::RunArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 pub use snapshot::SnapshotArgs;

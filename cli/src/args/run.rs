@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Format, Mode, SelectArgs, Worth};
+use super::{Format, Mode, RulesArgs, SelectArgs, Worth};
 
 /// Options of `memguard run`.
 #[derive(Debug, Args)]
@@ -31,6 +31,9 @@ pub struct RunArgs {
     /// Which findings are wanted
     #[command(flatten)]
     pub select: SelectArgs,
+    /// What is known to be fine
+    #[command(flatten)]
+    pub rules: RulesArgs,
     /// Exit with 1 when the program succeeds but has a finding of this verdict or worse
     #[arg(long, value_enum, value_name = "VERDICT")]
     pub fail_on: Option<Worth>,

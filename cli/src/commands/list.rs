@@ -8,8 +8,7 @@ use jiff::Timestamp;
 use super::common::{emit, table_writer};
 use crate::args::{ListArgs, ListSort};
 use crate::attach::{Record, Running, Target, live, process, records, target};
-use crate::detect::totals;
-use crate::detect::{Found, Wanted, find};
+use crate::detect::{Offsets, Wanted, report};
 use crate::error::{Error, TargetError};
 use crate::model::{List, ListRow, Verdict};
 use crate::snapshot::{Snapshot, of_target};
@@ -87,9 +86,11 @@ fn add(list: &mut List, snapshot: Result<Snapshot, Error>) {
     }
 }
 
+/// What is merely held is nothing to look into.
 fn row(snapshot: &Snapshot) -> ListRow {
-    let totals = totals(snapshot, None);
-    let (found, _) = find(snapshot, &Wanted::default());
+    // Names take long to look up, and nothing here shows them.
+    let report = report(snapshot, &Wanted::default(), &mut Offsets);
+    let totals = &report.totals;
     ListRow {
         process: snapshot.process.clone(),
         uid: snapshot.facts.uid,
@@ -97,14 +98,9 @@ fn row(snapshot: &Snapshot) -> ListRow {
         live_bytes: totals.live_bytes,
         open_fds: totals.open_fds,
         fd_limit: totals.fd_limit,
-        verdict: worst(&found),
+        verdict: report.worst().filter(|worst| *worst < Verdict::Held),
+        grade: report.health.grade,
     }
-}
-
-/// What is merely held is nothing to look into.
-fn worst(found: &[Found]) -> Option<Verdict> {
-    let verdicts = found.iter().map(|found| found.verdict);
-    verdicts.min().filter(|worst| *worst < Verdict::Held)
 }
 
 fn sort(rows: &mut [ListRow], by: ListSort) {

@@ -8,6 +8,7 @@ mod list;
 mod mode;
 mod names;
 mod report;
+mod rules;
 mod run;
 mod snapshot;
 

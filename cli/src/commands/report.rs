@@ -7,19 +7,23 @@ use jiff::Timestamp;
 
 use super::common::{emit, look, verdict_code, wanted, writer};
 use super::names::names;
+use super::rules::rules;
 use crate::args::{FindingSort, Format, ReportArgs};
 use crate::attach::target::by_file;
 use crate::detect::report;
 use crate::error::{Error, RecordError};
 use crate::model::{Finding, Report};
+use crate::rules::generate::rules_for;
 use crate::snapshot::{Snapshot, of_target};
 
 /// Runs the verb.
 pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
     let since = args.since.as_deref().map(earlier).transpose()?;
+    let rules = rules(&args.rules)?;
     let snapshot = look(&args.target)?;
     // Programs get every site; people ask for the small ones.
-    let everything = args.all || since.is_some() || args.output.format != Format::Text;
+    let everything =
+        args.all || since.is_some() || args.gen_suppressions || args.output.format != Format::Text;
     let mut wanted = wanted(&args.select, everything);
     if let Some(earlier) = &since {
         wanted.born_after_ms = Some(moment_in(&snapshot, earlier)?);
@@ -32,8 +36,13 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
     if let Some(earlier) = &since {
         report.totals.since = Some(earlier.facts.taken_at);
     }
+    rules.apply(&mut report);
     sort(&mut report, args.sort);
-    let text = writer(&args.output, args.all).report(&report)?;
+    let text = if args.gen_suppressions {
+        rules_for(&report, args.all)
+    } else {
+        writer(&args.output, args.all).report(&report)?
+    };
     emit(&text, args.output.output.as_deref())?;
     Ok(verdict_code(&report, args.fail_on))
 }

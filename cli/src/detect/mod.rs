@@ -8,13 +8,16 @@
 //! - [`place`]: where a stack's things come from; [`sentence`]: what a person
 //!   reads
 //! - [`frames`]: stacks, named or not; `ages`: of descriptors
+//! - [`memory`]: where the resident memory went; [`health`]: one score
 //! - [`report`]: findings in the stable JSON shape; [`totals`]: all that is held
 
 mod ages;
 pub mod assess;
 pub mod close_wait;
 pub mod frames;
+pub mod health;
 pub mod lifetimes;
+pub mod memory;
 pub mod place;
 pub mod report;
 pub mod sentence;

@@ -1,7 +1,7 @@
 //! Findings in the stable JSON shape.
 
 use super::sentence::{self, Words};
-use super::{Found, Symbolise, Wanted, find, lifetimes, place, totals};
+use super::{Found, Symbolise, Wanted, find, health, lifetimes, memory, place, totals};
 use crate::model::{BadClose, Finding, Fix, Health, Kind, Overhead, Report, Resource, Verdict};
 use crate::snapshot::{self, Descriptor, Snapshot, Thing, ThingState};
 
@@ -18,19 +18,22 @@ pub fn report(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise)
             "{left_out} small heap sites are left out; --all shows them."
         ));
     }
-    Report {
+    let mut report = Report {
         schema: Report::SCHEMA.to_owned(),
         taken_at: snapshot.facts.taken_at,
         process: snapshot.process.clone(),
         coverage,
         totals: totals::totals(snapshot, wanted.born_after_ms),
+        memory: memory::memory(snapshot),
         overhead: Overhead::default(),
         health: Health::default(),
         findings,
         bad_closes: bad_closes(snapshot, wanted, symbols),
         suppressed: Vec::new(),
         children: Vec::new(),
-    }
+    };
+    report.health = health::health(&report);
+    report
 }
 
 /// All that there are: they are of no kind and of no age.
@@ -92,6 +95,7 @@ fn finding(
         exhaustion_s,
         summary: sentence::summary(&words),
         evidence: sentence::evidence(&words, snapshot, lives.as_ref()),
+        labels: Vec::new(),
         lifetimes: lives,
         stack,
         resources: found

@@ -9,7 +9,8 @@
 //! - [`sockets`]: the state of each socket
 //! - [`threads`] and [`blocked`]: the threads and what they block on;
 //!   [`children`]: the children
-//! - [`timers`]: POSIX timers; [`maps`]: the address space
+//! - [`timers`]: POSIX timers; [`maps`]: the address space; [`smaps`]: what is
+//!   resident of it
 //! - [`outside`]: all of it, for a process without memguard's library
 //!
 //! Whatever is read here was shaped by the watched process or by strangers on
@@ -26,6 +27,7 @@ pub mod maps;
 pub mod outside;
 pub mod proc_dir;
 pub mod process;
+pub mod smaps;
 pub mod sockets;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -41,6 +43,7 @@ pub use maps::Mapping;
 pub use outside::Outside;
 pub use proc_dir::ProcDir;
 pub use process::{Limit, Namespaces, Process};
+pub use smaps::{Resident, Rollup, Smaps};
 pub use sockets::{Address, Socket, Sockets, State, TcpTimes};
 pub use threads::Thread;
 pub use timers::PosixTimer;

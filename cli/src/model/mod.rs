@@ -5,6 +5,7 @@ mod doctor;
 mod fds;
 mod kind;
 mod list;
+mod memory;
 mod process;
 mod report;
 
@@ -12,8 +13,9 @@ pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
 pub use kind::Kind;
 pub use list::{List, ListRow};
+pub use memory::{Memory, MemoryPart, PartName};
 pub use process::{Mode, Policy, Process};
 pub use report::{
-    BadClose, Coverage, Finding, Fix, Frame, Health, HeapCoverage, Held, Lifetimes, Overhead,
-    Report, Resource, SuppressedRule, TimerState, Totals, Verdict,
+    BadClose, Coverage, Finding, Fix, Frame, Health, HealthPart, HeapCoverage, Held, Lifetimes,
+    Overhead, Report, Resource, SuppressedRule, TimerState, Totals, Verdict,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Process};
+use super::{Kind, Memory, Process};
 
 /// One report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct Report {
     pub coverage: Coverage,
     /// Sums over everything held
     pub totals: Totals,
+    /// Where the resident memory lies, where the kernel tells
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     /// What the watching costs
     pub overhead: Overhead,
     /// One figure for dashboards
@@ -143,6 +146,20 @@ pub struct Health {
     pub grade: Option<String>,
     /// Why it is not 100
     pub reasons: Vec<String>,
+    /// What it is made of; the worst of them decides
+    #[serde(default)]
+    pub parts: Vec<HealthPart>,
+}
+
+/// One thing that the health is judged by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthPart {
+    /// verdicts, exhaustion, overhead or coverage
+    pub name: String,
+    /// 0 to 100; null: not known, and it does not count
+    pub score: Option<u8>,
+    /// Why that much
+    pub reason: String,
 }
 
 /// How sure memguard is, worst first.
@@ -224,6 +241,9 @@ pub struct Finding {
     pub summary: String,
     /// What speaks for the verdict, one fact each
     pub evidence: Vec<String>,
+    /// What rules call it
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Lifetimes of those that were given back
     pub lifetimes: Option<Lifetimes>,
     /// Where they were created, innermost call first
@@ -337,4 +357,7 @@ pub struct SuppressedRule {
     pub rule: String,
     /// How many findings it hid
     pub count: u64,
+    /// How many held objects, those of findings that are still shown included
+    #[serde(default)]
+    pub objects: u64,
 }

@@ -45,7 +45,9 @@ impl Render for Csv {
         let mut out = String::new();
         line(
             &mut out,
-            format_args!("pid,name,alive,mode,rss_bytes,live_bytes,open_fds,fd_limit,verdict"),
+            format_args!(
+                "pid,name,alive,mode,rss_bytes,live_bytes,open_fds,fd_limit,verdict,grade"
+            ),
         );
         for process in &list.processes {
             let cells = [
@@ -58,6 +60,7 @@ impl Render for Csv {
                 text(process.open_fds),
                 text(process.fd_limit),
                 text(process.verdict.map(|verdict| verdict.name())),
+                text(process.grade.clone()),
             ];
             row(&mut out, &cells);
         }

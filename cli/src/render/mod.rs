@@ -7,7 +7,7 @@ pub mod safe;
 mod text;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 

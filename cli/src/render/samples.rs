@@ -19,8 +19,9 @@ pub fn report() -> Report {
             notes: vec!["The process uses io_uring, whose reads and closes no hook sees.".into()],
         },
         totals: totals(),
+        memory: Some(memory()),
         overhead: Overhead::default(),
-        health: Health::default(),
+        health: health(),
         findings: vec![
             leak(),
             suspect(),
@@ -29,7 +30,11 @@ pub fn report() -> Report {
             held(),
         ],
         bad_closes: vec![],
-        suppressed: vec![],
+        suppressed: vec![SuppressedRule {
+            rule: "memguard.toml:3 (function=\"open_log\" ignore=true)".into(),
+            count: 2,
+            objects: 40,
+        }],
         children: vec![],
     }
 }
@@ -84,6 +89,44 @@ fn totals() -> Totals {
             },
         ],
         socket_states: BTreeMap::from([("CLOSE_WAIT".into(), 60), ("LISTEN".into(), 3)]),
+    }
+}
+
+fn memory() -> Memory {
+    let part = |name, bytes| MemoryPart { name, bytes };
+    Memory {
+        rss_bytes: 60_998_656,
+        vm_rss_bytes: Some(61_000_000),
+        swap_bytes: 1_048_576,
+        parts: vec![
+            part(PartName::LiveHeap, 44_040_192),
+            part(PartName::AllocatorFree, 9_437_184),
+            part(PartName::FilesPrivate, 5_242_880),
+            part(PartName::Stacks, 2_228_224),
+            part(PartName::Memguard, 50_176),
+        ],
+    }
+}
+
+fn health() -> Health {
+    let part = |name: &str, score, reason: &str| HealthPart {
+        name: name.into(),
+        score,
+        reason: reason.into(),
+    };
+    Health {
+        score: Some(46),
+        grade: Some("D".into()),
+        reasons: vec![
+            "leaks in 1 place, 1 more suspected".into(),
+            "descriptors run out in 9 h".into(),
+        ],
+        parts: vec![
+            part("verdicts", Some(46), "leaks in 1 place, 1 more suspected"),
+            part("exhaustion", Some(58), "descriptors run out in 9 h"),
+            part("overhead", None, "not estimated"),
+            part("coverage", Some(98), "the heap by sample"),
+        ],
     }
 }
 
@@ -149,6 +192,7 @@ fn leak() -> Finding {
             60 others are 20 min to 5 h old: their peers have gone."
             .into(),
         evidence: vec!["Socket states: 60 in CLOSE_WAIT.".into()],
+        labels: vec!["upstream pool".into()],
         lifetimes: Some(Lifetimes { completed: 9940, p50_s: 0.1, p90_s: 0.4, p99_s: 1.2, longest_s: 2.1 }),
         stack: stack(),
         resources: (0..5).map(|at| socket(17 + at, 18_000.0 - f64::from(at))).collect(),
@@ -168,6 +212,7 @@ fn suspect() -> Finding {
         exhaustion_s: None,
         summary: "None of the 80 sampled blocks from cache.c:9 was ever freed.".into(),
         evidence: vec![],
+        labels: vec![],
         lifetimes: None,
         stack: stack()[1..3].to_vec(),
         resources: vec![],
@@ -225,6 +270,13 @@ pub fn outside() -> Report {
         notes: vec!["The process was started without memguard's library.".into()],
     };
     report.findings.clear();
+    report.memory = None;
+    report.health = Health {
+        score: None,
+        grade: None,
+        reasons: vec!["memguard's library has no record of it".into()],
+        ..report.health
+    };
     report
 }
 
@@ -241,6 +293,7 @@ pub fn list() -> List {
         open_fds: Some(143),
         fd_limit: Some(1024),
         verdict,
+        grade: verdict.map(|_| "D".into()),
     };
     List {
         schema: List::SCHEMA.into(),

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::memory::MemoryFact;
 use crate::model::{Kind, TimerState};
 
 /// One look at the kernel's records.
@@ -32,6 +33,9 @@ pub struct Facts {
     pub build_id: Option<String>,
     /// Resident set
     pub rss_bytes: Option<u64>,
+    /// Where the resident memory lies; none when it could not be read
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryFact>,
     /// The soft limit on descriptors
     pub fd_limit: Option<u64>,
     /// Open descriptors by number; none when they could not be read

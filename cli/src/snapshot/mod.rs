@@ -5,6 +5,7 @@
 //!   beside the segment; [`file`] saves it with the segment
 //! - [`sites`], [`heap`], [`descriptors`], [`things`], [`closes`]: the tables,
 //!   merged and checked; `activity`: when descriptors were used last
+//! - [`memory`]: where the resident memory lies
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
 mod activity;
@@ -17,6 +18,7 @@ pub mod file;
 pub mod heap;
 pub mod kinds;
 pub mod look;
+pub mod memory;
 mod notes;
 pub mod sites;
 pub mod take;
@@ -26,6 +28,7 @@ pub use build::Snapshot;
 pub use closes::BadClose;
 pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
+pub use memory::MemoryFact;
 pub use sites::{Live, Site, Sites, Stats};
 pub use take::{Taken, of_target, take};
 pub use things::{Thing, ThingState};

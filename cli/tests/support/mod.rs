@@ -16,7 +16,10 @@ pub fn memguard(folder: &Path) -> Command {
     command
         .env("MEMGUARD_DIR", folder)
         .env("MEMGUARD_LIBRARY", artifacts::library());
+    // Nobody's own rules.
+    command.env("XDG_CONFIG_HOME", folder);
     for other in [
+        "MEMGUARD_CONFIG",
         "LD_PRELOAD",
         "MEMGUARD_KEEP",
         "MEMGUARD_MONITORING_MODE",

@@ -9,6 +9,7 @@ use crate::commands::names::names;
 use crate::detect::report;
 use crate::error::Error;
 use crate::model::{Finding, Kind, Report, Verdict};
+use crate::rules::Rules;
 use crate::snapshot::take;
 use crate::snapshot::take::moment_of;
 
@@ -42,16 +43,16 @@ impl Ending {
 
     /// The report on the program, with those on its children in it; the worst
     /// child's where the program itself left none. None when nobody did.
-    pub fn report(&self, args: &RunArgs) -> Result<Option<Report>, Error> {
+    pub fn report(&self, args: &RunArgs, rules: &Rules) -> Result<Option<Report>, Error> {
         let main = self
             .main
             .as_ref()
-            .map(|main| one(main, args, true))
+            .map(|main| one(main, args, rules, true))
             .transpose()?;
         let children = self
             .children
             .iter()
-            .filter_map(|record| one(record, args, false).ok());
+            .filter_map(|record| one(record, args, rules, false).ok());
         let mut children: Vec<Report> = children.filter(worth_showing).collect();
         children.sort_by_key(|child| (child.worst(), child.process.started_at));
         let first = || (!children.is_empty()).then(|| children.remove(0));
@@ -111,7 +112,7 @@ fn still_runs(record: &Record) -> bool {
 
 /// A segment does not tell when its process ended, only when it last did
 /// something; `just_ended` is for the one that the wrapper saw end.
-fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Error> {
+fn one(record: &Record, args: &RunArgs, rules: &Rules, just_ended: bool) -> Result<Report, Error> {
     let segment = record.read()?;
     let now_ms = moment_of(&segment.view("The record")?.header());
     let mut taken = take(Target::Ended {
@@ -120,11 +121,13 @@ fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Erro
     })?;
     taken.facts.ended_ms = just_ended.then_some(now_ms);
     let snapshot = taken.snapshot("The record")?;
-    Ok(report(
+    let mut report = report(
         &snapshot,
         &wanted(&args.select, args.format != Format::Text),
         names(&snapshot, false).as_mut(),
-    ))
+    );
+    rules.apply(&mut report);
+    Ok(report)
 }
 
 /// Suspects and worse, and descriptors that were never closed. Some heap is

@@ -14,8 +14,10 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use super::common::{emit_error, fails};
+use super::rules::rules;
 use crate::args::RunArgs;
 use crate::error::{Error, RunError};
+use crate::rules::Rules;
 use ending::Ending;
 use inherit::Inherited;
 use looks::Looks;
@@ -24,6 +26,8 @@ use supervise::Supervisor;
 /// Runs the verb. The exit code is the program's, as far as it has one.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let session = session_id();
+    // Better now than after an hour of running.
+    let rules = rules(&args.rules).map_err(|error| RunError::Rules(Box::new(error)))?;
     let mut command = prepare(args, session)?;
     let (pid, status) = supervise(&mut command, &args.command[0])?;
     let code = code_of(status);
@@ -31,7 +35,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let worse = if args.no_report {
         Ok(false)
     } else {
-        conclude(&ending, args)
+        conclude(&ending, args, &rules)
     };
     if !args.keep {
         ending.remove();
@@ -50,8 +54,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 }
 
 /// Says what was held; whether that is as bad as `--fail-on`.
-fn conclude(ending: &Ending, args: &RunArgs) -> Result<bool, Error> {
-    let report = ending.report(args)?;
+fn conclude(ending: &Ending, args: &RunArgs, rules: &Rules) -> Result<bool, Error> {
+    let report = ending.report(args, rules)?;
     ending::say(report.as_ref(), args)?;
     Ok(report.is_some_and(|report| fails(&report, args.fail_on)))
 }

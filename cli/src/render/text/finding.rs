@@ -32,6 +32,10 @@ pub fn full(out: &mut String, finding: &Finding, layout: Layout) {
         format_args!("{label} {}  {place}", paint(STRONG, what)),
     );
     out.push_str(&wrap(&safe(&finding.summary), INDENT, layout.width));
+    if !finding.labels.is_empty() {
+        let labels = format!("Label: {}.", finding.labels.join(", "));
+        out.push_str(&wrap(&safe(&labels), INDENT, layout.width));
+    }
     for fact in &finding.evidence {
         out.push_str(&faint(&wrap(&safe(fact), INDENT + 2, layout.width)));
     }

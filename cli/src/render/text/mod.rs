@@ -9,6 +9,7 @@ mod list;
 mod next;
 mod report;
 mod style;
+mod sums;
 mod table;
 mod wrap;
 mod young;

@@ -3,6 +3,7 @@
 use super::super::Layout;
 use super::finding::full;
 use super::style::{FAINT, GOOD, STRONG, of, paint};
+use super::sums;
 use super::wrap::{cut, wrap};
 use super::young;
 use super::{closes, next};
@@ -163,6 +164,9 @@ fn totals(out: &mut String, report: &Report, layout: Layout) {
         None => format!("descriptors {}", count(open)),
     }));
     labelled(out, if alive { "Uses" } else { "Used" }, &room, layout);
+    labelled(out, "Memory", &sums::memory(report), layout);
+    labelled(out, "Health", &sums::health(report), layout);
+    labelled(out, "Hidden", &sums::hidden(report), layout);
     if report.process.instrumented {
         labelled(out, "Covers", &covers(report), layout);
     }
