@@ -60,7 +60,11 @@ fn site_of(kind: Kind, caller: Caller) -> Option<(&'static Segment, Origin)> {
     if !is_ours(kind) {
         return None;
     }
-    let segment = live::segment_for_event()?;
+    let segment = match kind {
+        // A child that does nothing but fork goes on without a segment.
+        Kind::Child => live::segment(),
+        _ => live::segment_for_event(),
+    }?;
     let at_ms = clock::now_ms();
     if mode::tick(segment, at_ms) == mode::OFF {
         return None;
@@ -71,9 +75,24 @@ fn site_of(kind: Kind, caller: Caller) -> Option<(&'static Segment, Origin)> {
 
 /// A thing was made.
 pub fn born(kind: Kind, key: u64, detail: u64, caller: Caller) {
-    let Some((segment, origin)) = site_of(kind, caller) else {
-        return;
-    };
+    if let Some((segment, origin)) = site_of(kind, caller) {
+        enter_new(segment, kind, key, detail, origin);
+    }
+}
+
+/// Where a child is about to be made, none while nothing is recorded.
+pub fn origin_of_child(caller: Caller) -> Option<Origin> {
+    site_of(Kind::Child, caller).map(|(_, origin)| origin)
+}
+
+/// That child was made.
+pub fn child_born(key: u64, origin: Origin) {
+    if let Some(segment) = ours(Kind::Child) {
+        enter_new(segment, Kind::Child, key, 0, origin);
+    }
+}
+
+fn enter_new(segment: &Segment, kind: Kind, key: u64, detail: u64, origin: Origin) {
     let row = Plain {
         detail,
         origin,

@@ -93,3 +93,52 @@ fn born(snapshot: &Snapshot, things: &[usize]) -> Vec<u64> {
     born.sort_unstable();
     born
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::find;
+    use super::*;
+    use crate::snapshot::Facts;
+    use crate::snapshot::facts::{RegistrationFact, StaleFact};
+
+    fn snapshot() -> Snapshot {
+        let one = |fd, stale| RegistrationFact {
+            epoll: 4,
+            fd,
+            stale,
+        };
+        let facts = Facts {
+            alive: true,
+            registrations: Some(vec![
+                one(5, None),
+                one(6, Some(StaleFact::Closed)),
+                one(7, Some(StaleFact::Another)),
+            ]),
+            ..Facts::default()
+        };
+        Snapshot::build(facts, &[], None, "").expect("no segment, no error")
+    }
+
+    #[test]
+    fn what_is_stale_is_proven_and_what_is_not_is_no_finding() {
+        let snapshot = snapshot();
+        let (found, _) = find(&snapshot, &Wanted::default());
+        assert_eq!(found.len(), 1);
+        let proof = &found[0];
+        assert_eq!(
+            (proof.kind, proof.verdict),
+            (Kind::Listeners, Verdict::Leak)
+        );
+        assert_eq!((proof.count, proof.confidence), (2, Some(1.0)));
+        assert_eq!(proof.things.len(), 2);
+    }
+
+    #[test]
+    fn only_wanted_kinds_are_judged() {
+        let wanted = Wanted {
+            kinds: vec![Kind::Threads, Kind::Children],
+            ..Wanted::default()
+        };
+        assert!(find(&snapshot(), &wanted).0.is_empty());
+    }
+}

@@ -51,6 +51,17 @@ fn key(pid: pid_t) -> u64 {
     pair(1, pid as u32)
 }
 
+/// A fork: its stack is taken before, since after it each page of ours that is
+/// written to must be copied first.
+pub fn forked(from: Caller, fork: impl FnOnce() -> pid_t) -> pid_t {
+    let origin = things::origin_of_child(from);
+    let pid = fork();
+    if let Some(origin) = origin.filter(|_| pid > 0) {
+        things::child_born(key(pid), origin);
+    }
+    pid
+}
+
 /// A child was made; let errors and the child's own side pass.
 pub fn made(pid: pid_t, from: Caller) {
     if pid > 0 {

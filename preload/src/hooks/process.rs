@@ -124,9 +124,8 @@ fn fork_by(next: &AtomicPtr<c_void>, sp: usize, bp: usize) -> c_int {
     live::forking();
     let real = next.load(Ordering::Relaxed);
     // SAFETY: fork(2) or _Fork(3), found by name.
-    let child = unsafe { core::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(real)() };
-    super::children::made(child, super::caller(sp, bp));
-    child
+    let fork = unsafe { core::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(real) };
+    super::children::forked(super::caller(sp, bp), || fork())
 }
 
 /// clone(2) of libc. A child that shares memory but gets no thread block of

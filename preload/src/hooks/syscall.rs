@@ -256,9 +256,7 @@ extern "C-unwind" fn syscall_hook(
         }
         libc::SYS_fork => {
             live::forking();
-            let made = call();
-            children::made(made as c_int, from);
-            made
+            children::forked(from, || call() as c_int).into()
         }
         libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
         libc::SYS_exit_group => {

@@ -37,9 +37,9 @@ pub fn key(number: u32) -> u64 {
 
 /// The kernel's number of a timer.
 ///
-/// glibc since 2.34 hands the kernel's number out as it is. Only a timer of
+/// glibc (2.36) hands the kernel's number out as it is. Only a timer of
 /// SIGEV_THREAD has an object, whose first word is that number; its address,
-/// halved, is told by the top bit (kernel-posix-timers.h). An earlier glibc
+/// halved, is told by the top bit (kernel-posix-timers.h). An old glibc
 /// has objects for all: their addresses are no such number, and not read.
 fn number_of(timer: timer_t) -> Option<u32> {
     let word = timer as isize;
