@@ -29,14 +29,21 @@ pub fn followed() -> bool {
 
 /// An open number is about to be closed: notes when, and by whom.
 #[cold]
-pub fn follow(segment: &Segment, row: &FdRow, closer: Option<Caller>) {
-    if row.is_free() {
+pub fn follow(fd: i32, closer: Option<Caller>) {
+    let Some((segment, row)) = row_of(fd).filter(|(_, row)| !row.is_free()) else {
         return;
-    }
+    };
     let at_ms = clock::now_ms();
     let site = closer.map_or(0, |caller| sites::of(segment, caller, Kind::Close, at_ms));
     row.closed
         .store(Origin { at_ms, site }.pack(), Ordering::Relaxed);
+}
+
+/// The row of a number in a segment that this thread's descriptors belong to.
+fn row_of(fd: i32) -> Option<(&'static Segment, &'static FdRow)> {
+    let segment = live::segment().filter(|_| descriptors::ours())?;
+    let row = descriptors::known_row(segment, u32::try_from(fd).ok()?)?;
+    Some((segment, row))
 }
 
 /// A number that was not open could not be closed.
@@ -47,10 +54,7 @@ pub fn bad(fd: i32, caller: Caller) {
     };
     segment.count(Counter::BadCloses, 1);
     // Numbers that were never open are swept by those who close all of them.
-    let row = u32::try_from(fd)
-        .ok()
-        .and_then(|fd| descriptors::known_row(segment, fd));
-    let Some(row) = row.filter(|row| row.was_held()) else {
+    let Some((_, row)) = row_of(fd).filter(|(_, row)| row.was_held()) else {
         return;
     };
     FOLLOWED.store(true, Ordering::Relaxed);

@@ -137,15 +137,18 @@ pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Ca
     );
 }
 
-/// A descriptor is about to be given back. Never skipped, not by the guard.
+/// Somebody gives a descriptor back.
 #[inline]
-pub fn died(fd: i32) -> Option<FdInfo> {
-    died_from(fd, None)
+pub fn died_from(fd: i32, closer: Caller) -> Option<FdInfo> {
+    if closes::followed() {
+        closes::follow(fd, Some(closer));
+    }
+    died(fd)
 }
 
-/// The same, and who gives it back.
+/// A descriptor is about to be given back. Never skipped, not by the guard.
 #[inline]
-pub fn died_from(fd: i32, closer: Option<Caller>) -> Option<FdInfo> {
+fn died(fd: i32) -> Option<FdInfo> {
     if fd < 0 {
         return None;
     }
@@ -158,11 +161,7 @@ pub fn died_from(fd: i32, closer: Option<Caller>) -> Option<FdInfo> {
         nursery::strike(fd);
         return None;
     };
-    let row = known_row(segment, fd)?;
-    if closes::followed() {
-        closes::follow(segment, row, closer);
-    }
-    let info = row.remove(fd)?;
+    let info = known_row(segment, fd)?.remove(fd)?;
     let Some(info) = info else {
         segment.count(Counter::Unsure, 1);
         return None;
@@ -205,6 +204,9 @@ pub fn died_range(first: u32, last: u32) {
     };
     let end = segment.rows(Section::Fds).min(u64::from(last) + 1);
     for fd in u64::from(first)..end {
+        if closes::followed() {
+            closes::follow(fd as i32, None);
+        }
         died(fd as i32);
     }
 }

@@ -33,13 +33,16 @@ pub const WAIT: u32 = 32 * USE;
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// A descriptor was made: from now on it counts.
+#[inline]
 pub fn born(segment: &Segment, fd: u32) {
-    if let Some(place) = place(segment, fd) {
-        place.store(PAGE.stamps.now.load(Ordering::Relaxed), Ordering::Relaxed);
+    if run_of(fd).load(Ordering::Relaxed).is_null() {
+        place(segment, fd);
     }
+    stamp(fd);
 }
 
-/// Where a number is stamped, made real and known to the stubs if need be.
+/// Where a number is stamped, made real and made known to the stubs.
+#[cold]
 fn place(segment: &Segment, fd: u32) -> Option<&'static AtomicU32> {
     let number = u64::from(fd);
     if fd >= NUMBERS || PAGE.stamps.below.load(Ordering::Relaxed) == 0 {

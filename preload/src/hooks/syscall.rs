@@ -214,7 +214,7 @@ extern "C-unwind" fn syscall_hook(
     let fd = a as c_int;
     match number {
         libc::SYS_close => {
-            let known = died_from(fd, Some(from)).is_some();
+            let known = died_from(fd, from).is_some();
             let status = call();
             if status < 0 && !known {
                 super::files::close_failed(fd, sp, bp);
