@@ -24,6 +24,9 @@ pub fn guard_by_pid() {
     if live::frozen() {
         return;
     }
+    // A newborn's first event: the child that is to come must not be taken
+    // for it.
+    let _ = live::segment_for_event();
     OWNER.store(sys::getpid(), Ordering::Relaxed);
     PID_GATE.store(true, Ordering::Release);
     if let Some(segment) = live::segment() {
@@ -47,9 +50,16 @@ pub fn our_process() -> bool {
     if live::in_vfork_child() {
         return false;
     }
-    !PID_GATE.load(Ordering::Relaxed)
-        || live::frozen()
-        || OWNER.load(Ordering::Relaxed) == sys::getpid()
+    !PID_GATE.load(Ordering::Relaxed) || live::frozen() || passes_the_gate()
+}
+
+/// Whether this process is the one that the gate guards. The first event of a
+/// forked child moves the gate to itself.
+fn passes_the_gate() -> bool {
+    if live::newborn() {
+        adopt();
+    }
+    OWNER.load(Ordering::Relaxed) == sys::getpid()
 }
 
 /// In a forked child: the gate, if it is up, now guards the child.

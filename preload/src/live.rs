@@ -4,6 +4,10 @@
 //! (MADV_WIPEONFORK, [`crate::page`]), so one load tells the child of fork, `_Fork` or a raw
 //! clone that it has none. A child gets its own at its first recorded event
 //! after some milliseconds of life: one that soon calls exec pays nothing.
+//!
+//! The parent's segment stays mapped in a child: whoever forks in a signal
+//! handler may go back to the hook that the signal came upon, in the child too.
+//! It finishes there what it was at, but makes the tables no larger.
 
 use crate::page::{PAGE, Page};
 use crate::segment::{BASE_BYTES, Segment};
@@ -186,6 +190,17 @@ pub fn waiting() -> bool {
     PAGE.phase.load(Ordering::Acquire) == phase::WAITING
 }
 
+/// Whether this is a forked child that has had no event yet.
+pub fn newborn() -> bool {
+    CONFIGURED.load(Ordering::Relaxed) && PAGE.phase.load(Ordering::Acquire) == phase::NONE
+}
+
+/// Whether the tables are this process's own, and not yet its parent's.
+pub fn owned() -> bool {
+    let phase = PAGE.phase.load(Ordering::Acquire);
+    phase == phase::CREATING || phase == phase::READY
+}
+
 /// The program is about to fork: its child inherits the moment.
 pub fn forking() {
     FORKED_NS.store(clock::coarse_ns(), Ordering::Relaxed);
@@ -207,6 +222,9 @@ fn create(forked: bool) {
         modules::reset();
         descriptors::adopt();
         sample::reseed();
+        if !frozen() {
+            SEGMENT.let_go();
+        }
     }
     let Some(notes) = open_segment(forked) else {
         page.phase.store(phase::DISABLED, Ordering::Release);
@@ -278,7 +296,6 @@ fn open_anonymous(notes: u64) -> Option<u64> {
     if !frozen() {
         NAMESPACE.store(pid_namespace(), Ordering::Relaxed);
         STARTED.store(identity().start_ticks, Ordering::Relaxed);
-        sys::madvise(base, bytes, libc::MADV_DONTFORK);
     }
     SEGMENT.lay_out(base, bytes, bytes as u64, false);
     PATH.set(&Text::new());
@@ -316,7 +333,6 @@ fn open_file(limit: u64) -> Option<*mut u8> {
 fn map_base(fd: isize) -> Option<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let base = sys::map(BASE_BYTES, protection, libc::MAP_SHARED, fd)?;
-    sys::madvise(base, BASE_BYTES, libc::MADV_DONTFORK);
     sys::madvise(base, BASE_BYTES, libc::MADV_DONTDUMP);
     let real = sys::madvise(base, BASE_BYTES, libc::MADV_POPULATE_WRITE) == 0;
     if !real {

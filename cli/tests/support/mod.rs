@@ -77,6 +77,14 @@ pub fn assert_refused(output: &Output, wanted: i32, words: &str) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
+/// Copies a program that is to be started. Another process does it: a file
+/// that this one writes may, for a moment, be open in a child that another
+/// test just forked, and then it cannot be started.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("cp starts").success());
+}
+
 /// The program that forgets things, built once.
 pub fn forgets() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

@@ -1,8 +1,8 @@
 //! Daemons close every number they can think of.
 //!
-//! Guard: the library keeps no descriptor, and a close of a number without a
-//! row is nothing. Without the first the segment cannot grow any more, or the
-//! program's file is taken for it.
+//! Guards: the library keeps no descriptor, and a close of a number without a
+//! row is nothing. Without the first there is a row of a descriptor that is not
+//! the program's; without the second each such close makes the record unsure.
 
 use std::fs;
 use std::thread::sleep;
@@ -12,6 +12,7 @@ use memguard_tests::outcome::value_in;
 use memguard_tests::run::kill;
 use memguard_tests::truth::Truth;
 use memguard_tests::{Fds, Program, Record, Scratch};
+use shm_protocol::codes::Counter;
 
 /// A daemon outlives whoever started it, but not the test.
 struct Daemon(u32);
@@ -49,6 +50,7 @@ fn becomes(how: &str) {
         Fds::of(pid, &scratch.segments()),
     );
     record.assert_rows_are_true(pid);
+    assert_eq!(record.counter(Counter::Unsure), 0, "closes of no row");
     Truth::of(pid, &text).assert_agrees(&fds);
 }
 

@@ -1,7 +1,8 @@
 //! A server gives up root, then forks its workers.
 //!
 //! Guard: a child that may not write into the folder of its parent's user makes
-//! its own, or an anonymous segment. Without it the workers have no rows.
+//! its own, or failing that an anonymous segment. Without both the workers have
+//! no rows.
 
 use memguard_tests::{Program, skip};
 

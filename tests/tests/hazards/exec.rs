@@ -1,8 +1,9 @@
 //! exec: same pid, same start time, another program.
 //!
-//! Guards: the new image retires its predecessor's segment and takes the next
-//! number; a failed exec changes nothing. Without the first there are two
-//! segments for one process; without the second the rows are gone after it.
+//! Guard: the new image retires its predecessor's segment and takes the next
+//! number. Without it there are two segments for one process. A failed exec
+//! changes nothing, since nothing is done before one: a hook that did would
+//! lose the rows here.
 
 use memguard_tests::record::files_of;
 use memguard_tests::{Mode, Program};
