@@ -14,7 +14,9 @@ from building import Build
 from manifest import Case
 
 # What a preloaded program must be spared: the caller's settings.
-KEPT = ("PATH", "LANG", "TMPDIR")
+KEPT = ("PATH", "LANG")
+# A busy machine delays reports: programs run on until theirs is taken.
+SPARE_SECONDS = 60
 
 
 @dataclass
@@ -50,8 +52,8 @@ class Runner:
         scratch.mkdir(parents=True)
         with open(trial.log, "wb") as log:
             process = subprocess.Popen(
-                [*self.build.command(case), str(seconds)],
-                env=self.environment(),
+                [*self.build.command(case), str(seconds + SPARE_SECONDS)],
+                env=self.environment() | {"TMPDIR": str(scratch)},
                 cwd=scratch,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -63,6 +65,7 @@ class Runner:
             self.watch(trial, process)
         finally:
             end(process)
+            shutil.rmtree(scratch, ignore_errors=True)
         return trial
 
     def environment(self) -> dict[str, str]:
@@ -71,24 +74,22 @@ class Runner:
         return kept | {"HOME": "/tmp", "LD_PRELOAD": str(self.library)} | self.build.environment()
 
     def watch(self, trial: Trial, process: subprocess.Popen) -> None:
-        """Asks until shortly before the end, and last together with the truth log."""
+        """Asks again and again; the last time together with the truth log."""
         if not wait_until_ready(trial.log, process):
             trial.trouble = f"did not start; its output is in {trial.log}"
             return
-        begun, number = time.monotonic(), 0
-        # Ready comes after the program's own clock has started: a margin for both.
-        last = trial.seconds - min(4.0, trial.seconds / 8)
-        while (due := min((number + 1) * self.every, last)) > number * self.every:
+        begun, number, due = time.monotonic(), 0, 0.0
+        while due < trial.seconds and process.poll() is None:
+            # What a busy machine made late is left out, not made up for.
+            number = max(number + 1, int((time.monotonic() - begun) / self.every))
+            due = min(number * self.every, trial.seconds)
             time.sleep(max(0.0, begun + due - time.monotonic()))
-            if due == last and process.poll() is None:
+            if due >= trial.seconds and process.poll() is None:
                 process.send_signal(signal.SIGUSR1)
             self.ask(trial, process, begun)
-            if due == last:
-                break
-            number = max(number + 1, int((time.monotonic() - begun) / self.every))
         trial.held = truth(trial.log)
         if process.poll() is not None:
-            trial.trouble = f"ended too early with status {process.returncode}; its output is in {trial.log}"
+            trial.trouble = f"ended by itself with status {process.returncode}; its output is in {trial.log}"
         elif not trial.asked:
             trial.trouble = "no report could be taken of it"
 
@@ -116,19 +117,18 @@ def wait_until_ready(log: Path, process: subprocess.Popen) -> bool:
 
 
 def truth(log: Path) -> dict[str, int]:
-    """The last `held` line of each function."""
+    """The last `held` line of each function, once there is one."""
+    end_at = time.monotonic() + 5
+    while time.monotonic() < end_at and "held " not in log.read_text(errors="replace"):
+        time.sleep(0.05)
     rows = [line.split() for line in log.read_text(errors="replace").splitlines() if line.startswith("held ")]
     return {row[1]: int(row[2]) for row in rows if len(row) == 3}
 
 
 def end(process: subprocess.Popen) -> None:
-    """Lets the program end by itself, and ends what is left of its session."""
-    try:
-        process.wait(15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait(15)
+    """Ends the program with its peers: they share a session of their own."""
     try:
         os.killpg(process.pid, signal.SIGKILL)
     except (ProcessLookupError, PermissionError):
         pass
+    process.wait(15)

@@ -3,7 +3,7 @@
 #include "../lib/corpus.h"
 
 static NOINLINE int nameless_file(void) {
-    char path[160];
+    char path[320];
     strcpy(path, scratch_path("nameless-XXXXXX"));
     int fd = mkostemp(path, O_CLOEXEC);
     unlink(path);

@@ -15,7 +15,7 @@ static NOINLINE char *load_table(size_t bytes) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
-    char path[160];
+    char path[320];
     strcpy(path, scratch_path("part"));
     write_file(path, 100);
     for (int i = 0; i < 150; i++) {

@@ -3,7 +3,7 @@
 #include "../lib/corpus.h"
 
 static NOINLINE int temp_file(void) {
-    char path[160];
+    char path[320];
     strcpy(path, scratch_path("request-XXXXXX"));
     int fd = mkostemp(path, O_CLOEXEC);
     unlink(path);

@@ -19,7 +19,7 @@ static NOINLINE int load_settings(const char *path) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
-    char good[160], bad[160];
+    char good[320], bad[320];
     strcpy(good, scratch_path("good.conf"));
     strcpy(bad, scratch_path("bad.conf"));
     write_file(good, 40);

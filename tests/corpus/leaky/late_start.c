@@ -18,7 +18,7 @@ static NOINLINE int store_record(const char *path, int full) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
-    char path[160];
+    char path[320];
     strcpy(path, scratch_path("record"));
     hold("store_record", 0);
     long failed = 0;

@@ -18,7 +18,7 @@ static NOINLINE int read_sensor(const char *path, int noisy) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
-    char path[160];
+    char path[320];
     strcpy(path, scratch_path("sensor"));
     write_file(path, 30);
     long noisy = 0;

@@ -23,7 +23,7 @@ static NOINLINE int find_entry(const char *folder, const char *name) {
 int main(int argc, char **argv) {
     begin(argc, argv);
     write_file(scratch_path("present"), 1);
-    char folder[64];
+    char folder[320];
     strcpy(folder, scratch);
     long found = 0;
     while (beat(10)) {

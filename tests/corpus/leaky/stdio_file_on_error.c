@@ -18,7 +18,7 @@ static NOINLINE int read_header(const char *path) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
-    char good[160], bad[160];
+    char good[320], bad[320];
     strcpy(good, scratch_path("good.bin"));
     strcpy(bad, scratch_path("bad.bin"));
     FILE *file = fopen(good, "w");

@@ -18,7 +18,7 @@ static NOINLINE int check_licence(const char *path, int expired) {
 
 int main(int argc, char **argv) {
     begin(argc, argv);
-    char path[160];
+    char path[320];
     strcpy(path, scratch_path("licence"));
     write_file(path, 30);
     long expired = 0;

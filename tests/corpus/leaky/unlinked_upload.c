@@ -3,7 +3,7 @@
 #include "../lib/corpus.h"
 
 static NOINLINE int receive_upload(int aborted) {
-    char path[160], block[4096] = "";
+    char path[320], block[4096] = "";
     strcpy(path, scratch_path("upload-XXXXXX"));
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0) {

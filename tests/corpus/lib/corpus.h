@@ -35,7 +35,7 @@ struct truth {
 static struct truth truths[8];
 static double begun_s, seconds;
 static uint32_t dice = 20260101;
-static char scratch[64];
+static char scratch[256];
 
 static double clock_s(void) {
     struct timespec now;
@@ -91,9 +91,10 @@ static UNUSED int one_in(unsigned n) { return roll() % n == 0; }
 
 // scratch_path(name): a path in this program's own folder, which finish() removes.
 static UNUSED const char *scratch_path(const char *name) {
-    static __thread char path[160];
+    static __thread char path[320];
     if (!scratch[0]) {
-        snprintf(scratch, sizeof scratch, "/tmp/corpus-XXXXXX");
+        const char *folder = getenv("TMPDIR");
+        snprintf(scratch, sizeof scratch, "%s/corpus-XXXXXX", folder ? folder : "/tmp");
         if (!mkdtemp(scratch)) {
             perror("mkdtemp");
             exit(2);
@@ -150,7 +151,7 @@ static UNUSED int finish(void) {
     say_truth(0);
     fflush(stdout);
     if (scratch[0]) {
-        char command[96];
+        char command[300];
         snprintf(command, sizeof command, "rm -rf %s", scratch);
         if (system(command) != 0) {
             return 2;
