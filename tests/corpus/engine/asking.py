@@ -1,6 +1,7 @@
 """Asks memguard for a report and keeps of it what is to be judged."""
 
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +27,12 @@ class Finding:
 
 
 def plain(function: str | None) -> str:
-    """A function's bare name: no arguments, no templates, no path."""
-    name = (function or "").split("(")[0].split("<")[0] if not (function or "").startswith("<") else function
-    return name.strip().split("::")[-1]
+    """A function's bare name: no arguments, no template's, no path, no type of result."""
+    name = function or ""
+    while (shorter := re.sub(r"<[^<>]*>", "", name)) != name:
+        name = shorter
+    words = name.partition("(")[0].split()
+    return words[-1].split("::")[-1] if words else ""
 
 
 def own_function(case: Case, stack: list[dict]) -> str:

@@ -101,6 +101,9 @@ def judge_leaky(judgement: Judgement) -> None:
     if not judgement.detected and not case.beyond:
         expected = " or ".join(case.right_tiers)
         judgement.failures.append(f"expected {expected} of {case.kind} in {case.function}, got {judgement.got}{elsewhere(judgement)}")
+    for finding in trial.last:
+        if case.beside and finding.function == case.beside and rank(finding.verdict) > rank("early"):
+            judgement.failures.append(f"{finding.kind} of {case.beside} are {finding.verdict}; they must stay held")
 
 
 def elsewhere(judgement: Judgement) -> str:

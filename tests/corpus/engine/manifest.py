@@ -27,6 +27,7 @@ class Case:
     minimum_seconds: int = 0
     starts_s: int = 0
     quick: bool = False
+    beside: str = ""
     beyond: str = ""
     note: str = ""
     published: str = ""

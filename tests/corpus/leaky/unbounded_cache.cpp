@@ -10,7 +10,7 @@ static std::unordered_map<std::string, std::string> cache;
 static NOINLINE size_t rendered(const std::string &address) {
     auto found = cache.find(address);
     if (found == cache.end()) {
-        found = cache.emplace(address, std::string(6000, 'p')).first;
+        found = cache.emplace(address, std::string(16000, 'p')).first;
         hold("rendered", 1);
     }
     return found->second.size();
