@@ -14,6 +14,7 @@ sys.path.append(str(ROOT / "bench" / "engine"))
 
 from building import Build
 from corpus_page import failure_lines, healthy_table, leaky_table, page, summary
+from facts import facts_of
 from judging import Judgement, judge
 from manifest import Case, load
 from trial import Runner
@@ -54,23 +55,25 @@ def seconds_of(case: Case, options: argparse.Namespace) -> float:
 
 
 def run_all(runner: Runner, cases: list[Case], options: argparse.Namespace) -> list[Judgement]:
-    """Several at a time: they mostly sleep. In the order of the manifest."""
+    """Several at a time: they mostly sleep. In the order of the tables."""
     judgements = []
     with ThreadPoolExecutor(options.jobs) as pool:
         waiting = [pool.submit(runner.run, case, seconds_of(case, options)) for case in cases]
         for done in as_completed(waiting):
             judgement = judge(done.result())
             judgements.append(judgement)
+            runner.keep(done.result())
             state = "not as expected" if judgement.failures else "as expected"
             print(f"corpus: {judgement.case.name}: {judgement.got}, {state}", file=sys.stderr, flush=True)
-    order = [case.name for case in load()]
-    return sorted(judgements, key=lambda one: order.index(one.case.name))
+    return sorted(judgements, key=lambda one: (not one.case.leaky, one.case.language, one.case.name))
 
 
 def main() -> int:
     """The whole run."""
     options = arguments()
     cases = chosen(options)
+    # Before the run: whatever is missing shows now, and not after half an hour.
+    facts = facts_of(ROOT) | {"programs at a time": str(options.jobs)}
     build = Build(ROOT / "target" / "corpus")
     build.compile(cases)
     skipped = build.install(cases)
@@ -79,9 +82,7 @@ def main() -> int:
     judgements = run_all(runner, [case for case in cases if case.name not in skipped], options)
     print("\n".join([leaky_table(judgements), healthy_table(judgements), summary(judgements)]))
     if options.output:
-        from machine import description
-
-        options.output.write_text(page(judgements, skipped, description(ROOT), options.every))
+        options.output.write_text(page(judgements, skipped, facts, options.every))
     failed = failure_lines(judgements, skipped)
     for line in failed:
         print(f"corpus: {line}", file=sys.stderr)

@@ -1,12 +1,13 @@
 """Runs one program under the library and asks for reports while it runs."""
 
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from asking import Finding, findings
@@ -67,6 +68,12 @@ class Runner:
             end(process)
             shutil.rmtree(scratch, ignore_errors=True)
         return trial
+
+    def keep(self, trial: Trial) -> None:
+        """All that was reported, as JSON beside the log, to be looked into."""
+        asked = [{"at_s": round(at, 1), "findings": [asdict(one) for one in found]} for at, found in trial.asked]
+        text = json.dumps({"held": trial.held, "trouble": trial.trouble, "asked": asked}, indent=1)
+        (self.logs / f"{trial.case.name}.json").write_text(text)
 
     def environment(self) -> dict[str, str]:
         """The library and hardly anything else."""
