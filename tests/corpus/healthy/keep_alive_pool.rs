@@ -25,7 +25,11 @@ fn main() {
     while clock.beat(2.0) {
         let now = clock.elapsed();
         // One to sixteen requests at once: the burst decides how many there are.
-        let burst = if now as u32 % 15 < 3 { 16 } else { 1 + corpus::roll() % 3 };
+        let burst = if now as u32 % 15 < 3 {
+            16
+        } else {
+            1 + corpus::roll() % 3
+        };
         let mut busy: Vec<_> = (0..burst).map(|_| checkout(&mut pool, upstream)).collect();
         for stream in &mut busy {
             corpus::exchange(stream);

@@ -18,7 +18,11 @@ fn main() {
     while clock.beat(80.0) {
         number += 1;
         let now = clock.elapsed();
-        take_order(&mut orders, number, now + 3.0 + f64::from(corpus::roll() % 3000) / 1000.0);
+        take_order(
+            &mut orders,
+            number,
+            now + 3.0 + f64::from(corpus::roll() % 3000) / 1000.0,
+        );
         if number % 20 == 0 {
             let before = orders.len();
             orders.retain(|_, (until, _)| *until > now);

@@ -16,7 +16,11 @@ struct Widget {
 #[inline(never)]
 fn widget(parent: Option<Rc<Widget>>) -> Rc<Widget> {
     let pixels = vec![1; 9000];
-    Rc::new(Widget { parent: RefCell::new(parent), children: RefCell::default(), pixels })
+    Rc::new(Widget {
+        parent: RefCell::new(parent),
+        children: RefCell::default(),
+        pixels,
+    })
 }
 
 #[inline(never)]

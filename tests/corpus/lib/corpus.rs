@@ -42,9 +42,15 @@ pub fn begin() -> Clock {
 
 /// The same clock for a peer, which says nothing.
 pub fn begin_peer() -> Clock {
-    let wanted = std::env::args().nth(1).or_else(|| std::env::var("CORPUS_SECONDS").ok());
+    let wanted = std::env::args()
+        .nth(1)
+        .or_else(|| std::env::var("CORPUS_SECONDS").ok());
     let now = Instant::now();
-    Clock { begun: now, due: now, seconds: wanted.and_then(|text| text.parse().ok()).unwrap_or(120.0) }
+    Clock {
+        begun: now,
+        due: now,
+        seconds: wanted.and_then(|text| text.parse().ok()).unwrap_or(120.0),
+    }
 }
 
 impl Clock {
@@ -86,7 +92,9 @@ pub fn finish() -> ! {
 /// The next of a row of numbers that is the same in every run.
 pub fn roll() -> u32 {
     let next = |dice: u32| Some(dice.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
-    DICE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap() >> 8
+    DICE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+        .unwrap()
+        >> 8
 }
 
 /// True once in `n` times.
@@ -139,5 +147,8 @@ fn answer(mut stream: TcpStream, stay: bool) {
 /// Sends a line and reads what comes first.
 pub fn exchange(stream: &mut TcpStream) -> usize {
     let mut bytes = [0; 128];
-    stream.write_all(b"hello\n").and_then(|()| stream.read(&mut bytes)).unwrap_or(0)
+    stream
+        .write_all(b"hello\n")
+        .and_then(|()| stream.read(&mut bytes))
+        .unwrap_or(0)
 }
