@@ -103,7 +103,7 @@ fn row(snapshot: &Snapshot) -> ListRow {
 
 /// What is merely held is nothing to look into.
 fn worst(found: &[Found]) -> Option<Verdict> {
-    let verdicts = found.iter().map(|found| found.verdict);
+    let verdicts = found.iter().map(Found::verdict);
     verdicts.min().filter(|worst| *worst < Verdict::Held)
 }
 

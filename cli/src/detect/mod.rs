@@ -1,33 +1,41 @@
 //! Pure functions from a snapshot to findings.
 //!
-//! - [`assess`]: what a site's counts say; a later statistical model replaces
-//!   this one function and nothing else
-//! - [`close_wait`]: the one hard proof so far
+//! - [`candidates`]: what each site holds, as the model takes it; `ages`: how
+//!   old, and how long unused, a descriptor is
+//! - [`model`]: the statistics; [`close_wait`]: a hard proof
 //! - [`context`]: what is known beside the snapshot: looks, earlier runs, labels
+//! - [`decide`]: what is said in the end; [`outlook`]: how fast, until when
 //! - [`lifetimes`]: how long those that were given back had lived
-//! - [`place`]: where a stack's things come from; [`sentence`]: what a person
-//!   reads
-//! - [`frames`]: stacks, named or not; `ages`: of descriptors
+//! - [`place`]: where a stack's things come from; [`sentence`] and
+//!   [`evidence`]: what a person reads
+//! - [`frames`]: stacks, named or not
 //! - [`report`]: findings in the stable JSON shape; [`totals`]: all that is held
 
 mod ages;
-pub mod assess;
+pub mod candidates;
 pub mod close_wait;
 pub mod context;
+pub mod decide;
+pub mod evidence;
 pub mod frames;
 pub mod lifetimes;
+pub mod model;
+pub mod outlook;
 pub mod place;
 pub mod report;
 pub mod sentence;
 pub mod totals;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{Kind, Verdict};
-use crate::snapshot::{Site, Snapshot};
-pub use assess::Assessment;
+use crate::snapshot::Snapshot;
+pub use candidates::Candidate;
 pub use context::{Context, Label, Looks, Prior, Priors, finding_id};
 pub use frames::{Offsets, Symbolise};
+use model::{Decision, Measured, Sort};
+pub use outlook::Outlook;
 pub use place::place;
 pub use report::report;
 pub use totals::totals;
@@ -45,6 +53,22 @@ pub struct Wanted {
     pub all: bool,
 }
 
+impl Wanted {
+    fn kind(&self, kind: Kind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+
+    /// Whether sites of a kind are looked at: what grows on the heap may turn
+    /// out as a cache.
+    fn site(&self, kind: Kind) -> bool {
+        self.kind(kind) || (kind == Kind::Memory && self.kinds.contains(&Kind::Caches))
+    }
+
+    fn found(&self, kind: Kind) -> bool {
+        self.kind(kind) || (kind == Kind::Caches && self.kinds.contains(&Kind::Memory))
+    }
+}
+
 /// One site that holds more than it should.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -52,27 +76,33 @@ pub struct Found {
     pub site: usize,
     /// What sort of thing
     pub kind: Kind,
-    /// How sure
-    pub verdict: Verdict,
-    /// 0 to 1, where it can be said
-    pub confidence: Option<f64>,
+    /// The verdict, and why
+    pub decision: Decision,
     /// How many, estimated where sampled
     pub count: u64,
     /// Their bytes
     pub bytes: Option<u64>,
     /// Indexes of the descriptors concerned, oldest first
     pub descriptors: Vec<usize>,
-    /// What the counts say
-    pub assessment: Assessment,
+    /// Births of what it is about, oldest first, ms since the segment was made
+    pub births_ms: Vec<u64>,
+    /// What the questions found
+    pub measured: Measured,
+    /// How fast, and until when
+    pub outlook: Outlook,
 }
 
 impl Found {
-    /// A person's word is final.
-    fn obey(&mut self, label: Label) {
-        (self.verdict, self.confidence) = match label {
-            Label::Ok => (Verdict::Held, None),
-            Label::Leak => (Verdict::Leak, Some(1.0)),
-        };
+    /// How sure.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.decision.verdict
+    }
+
+    /// Of blocks, which may be a sample.
+    #[must_use]
+    pub fn is_heap(&self) -> bool {
+        matches!(self.kind, Kind::Memory | Kind::Caches)
     }
 }
 
@@ -85,16 +115,17 @@ const BIGGEST: usize = 20;
 /// sites that nothing speaks against were left out.
 #[must_use]
 pub fn find(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> (Vec<Found>, usize) {
-    let sites = snapshot.sites.all.iter().enumerate();
-    let mut found: Vec<Found> = sites
-        .flat_map(|(at, site)| judge(snapshot, at, site, wanted))
-        .collect();
-    for finding in &mut found {
-        let id = finding_id(finding.kind, snapshot.sites.all[finding.site].key);
-        if let Some(label) = context.labels.get(&id) {
-            finding.obey(*label);
+    let mut by_kind: BTreeMap<Kind, Vec<usize>> = BTreeMap::new();
+    for (at, site) in snapshot.sites.all.iter().enumerate() {
+        if let Some(kind) = site.kind.filter(|kind| wanted.site(*kind)) {
+            by_kind.entry(kind).or_default().push(at);
         }
     }
+    let mut found: Vec<Found> = by_kind
+        .into_iter()
+        .flat_map(|(kind, sites)| of_kind(snapshot, kind, &sites, wanted, context))
+        .filter(|found| wanted.found(found.kind))
+        .collect();
     found.sort_by(worse_first);
     let left_out = if wanted.all {
         0
@@ -104,10 +135,12 @@ pub fn find(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> (Vec
     (found, left_out)
 }
 
+/// By verdict, then by what runs out first, then by size.
 fn worse_first(a: &Found, b: &Found) -> std::cmp::Ordering {
-    let key = |found: &Found| (found.verdict, found.bytes.is_some());
-    key(a)
-        .cmp(&key(b))
+    let ends = |found: &Found| found.outlook.exhaustion_s.unwrap_or(f64::INFINITY);
+    (a.verdict().cmp(&b.verdict()))
+        .then(ends(a).total_cmp(&ends(b)))
+        .then(a.bytes.is_some().cmp(&b.bytes.is_some()))
         .then(b.bytes.cmp(&a.bytes))
         .then(b.count.cmp(&a.count))
         .then(a.site.cmp(&b.site))
@@ -117,7 +150,7 @@ fn leave_out_small(found: &mut Vec<Found>, snapshot: &Snapshot) -> usize {
     let least = snapshot.heap.map_or(0.0, |heap| heap.bytes) * SMALL_SHARE;
     let (before, mut early, mut held) = (found.len(), 0, 0);
     found.retain(|finding| {
-        let kept = match finding.verdict {
+        let kept = match finding.verdict() {
             Verdict::Early => &mut early,
             Verdict::Held => &mut held,
             _ => return true,
@@ -131,96 +164,95 @@ fn leave_out_small(found: &mut Vec<Found>, snapshot: &Snapshot) -> usize {
     before - found.len()
 }
 
-/// A site may give two findings: what is proven, and the rest.
-fn judge(snapshot: &Snapshot, at: usize, site: &Site, wanted: &Wanted) -> Vec<Found> {
-    let Some(kind) = site
-        .kind
-        .filter(|kind| wanted.kinds.is_empty() || wanted.kinds.contains(kind))
-    else {
-        return Vec::new();
-    };
-    let proven = close_wait::proven(snapshot, site, wanted);
-    let rest: Vec<usize> = of_interest(snapshot, site, wanted)
-        .filter(|open| !proven.contains(open))
-        .collect();
-    let proof = (!proven.is_empty()).then(|| Found {
-        confidence: Some(1.0),
-        count: proven.len() as u64,
-        bytes: None,
-        assessment: assess::assess(
-            site,
-            &born(snapshot, &proven),
-            kind,
-            snapshot.moment_ms,
-            wanted,
-        ),
-        descriptors: proven,
-        verdict: Verdict::Leak,
-        site: at,
-        kind,
-    });
-    proof
-        .into_iter()
-        .chain(by_counts(snapshot, at, kind, rest, wanted))
-        .collect()
-}
-
-/// The site's descriptors that are wanted by age.
-fn of_interest<'a>(
-    snapshot: &'a Snapshot,
-    site: &'a Site,
-    wanted: &Wanted,
-) -> impl Iterator<Item = usize> + 'a {
-    let after = wanted.born_after_ms;
-    let born = move |open: usize| snapshot.descriptors[open].born_ms.unwrap_or(0);
-    site.live
-        .descriptors
-        .iter()
-        .copied()
-        .filter(move |open| after.is_none_or(|after| born(*open) > after))
-}
-
-fn born(snapshot: &Snapshot, open: &[usize]) -> Vec<u64> {
-    let mut born: Vec<u64> = open
-        .iter()
-        .filter_map(|open| snapshot.descriptors[*open].born_ms)
-        .collect();
-    born.sort_unstable();
-    born
-}
-
-fn by_counts(
+/// All sites of a kind are judged together. One may give two findings: what
+/// is proven, and the rest.
+fn of_kind(
     snapshot: &Snapshot,
-    at: usize,
     kind: Kind,
-    descriptors: Vec<usize>,
+    sites: &[usize],
     wanted: &Wanted,
-) -> Option<Found> {
-    let site = &snapshot.sites.all[at];
-    let mut births = if kind.takes_descriptor() {
-        born(snapshot, &descriptors)
-    } else {
-        site.live.births_ms.clone()
-    };
-    births.retain(|born| wanted.born_after_ms.is_none_or(|after| *born > after));
-    let assessment = assess::assess(site, &births, kind, snapshot.moment_ms, wanted);
-    let verdict = assessment.verdict()?;
-    let (count, bytes) = match kind {
-        Kind::Memory => {
-            let (count, bytes) = site.live.born_after(wanted.born_after_ms);
-            ((count.round() as u64).max(1), Some(bytes.round() as u64))
+    context: &Context<'_>,
+) -> Vec<Found> {
+    let (mut proven, mut rest) = (Vec::new(), Vec::new());
+    for at in sites {
+        let proof = close_wait::proven(snapshot, &snapshot.sites.all[*at], wanted);
+        let is_proven = |open: usize| proof.binary_search(&open).is_ok();
+        rest.push(Candidate::of(snapshot, *at, kind, wanted, |open| {
+            !is_proven(open)
+        }));
+        if !proof.is_empty() {
+            proven.push(Candidate::of(snapshot, *at, kind, wanted, is_proven));
         }
-        _ => (births.len() as u64, None),
-    };
-    let confidence = (verdict == Verdict::Suspect).then(|| assessment.confidence());
-    Some(Found {
-        site: at,
-        kind,
-        verdict,
-        confidence,
+    }
+    let look = context.looks.number;
+    let measure =
+        |one: &Candidate| model::measure(&one.data(snapshot, kind, wanted, context), look);
+    let measured: Vec<Measured> = rest.iter().map(measure).collect();
+    let decisions = model::judge(&measured, sort(kind), look);
+    let proven = proven.into_iter().map(|one| {
+        let measured = measure(&one);
+        (one, measured, Decision::proven())
+    });
+    let judged = rest.into_iter().zip(measured).zip(decisions);
+    let judged = judged.map(|((one, measured), decision)| {
+        let id = decide::id_of(kind, snapshot.sites.all[one.site].key);
+        let decision = decide::at_this_look(decision, &measured, &id, context);
+        (one, measured, decision)
+    });
+    let all = proven
+        .chain(judged)
+        .filter(|(one, ..)| !one.holdings.is_empty());
+    all.map(|(one, measured, decision)| {
+        let id = decide::id_of(kind, snapshot.sites.all[one.site].key);
+        let decision = decide::obey(decision, context.labels.get(&id));
+        found(snapshot, kind, one, measured, decision)
+    })
+    .collect()
+}
+
+fn sort(kind: Kind) -> Sort {
+    match kind {
+        Kind::Memory | Kind::Mappings => Sort::Roomy,
+        _ => Sort::Scarce,
+    }
+}
+
+/// A leak is about those that are old and unused; everything else about all
+/// that is held.
+fn found(
+    snapshot: &Snapshot,
+    kind: Kind,
+    mut one: Candidate,
+    measured: Measured,
+    decision: Decision,
+) -> Found {
+    if decision.is_of_the_lost() {
+        one.keep(|holding| measured.is_lost(holding, snapshot.moment_ms));
+    }
+    let (count, bytes) = size(snapshot, kind, &one);
+    let outlook = Outlook::of(snapshot, kind, decision.verdict, &measured, (count, bytes));
+    let births_ms = one.holdings.iter().map(|holding| holding.born_ms).collect();
+    let is_cache = kind == Kind::Memory && decision.verdict == Verdict::Growing;
+    Found {
+        site: one.site,
+        kind: if is_cache { Kind::Caches } else { kind },
+        decision,
         count,
         bytes,
-        descriptors,
-        assessment,
-    })
+        descriptors: one.descriptors,
+        births_ms,
+        measured,
+        outlook,
+    }
+}
+
+/// How many they stand for, and their bytes.
+fn size(snapshot: &Snapshot, kind: Kind, one: &Candidate) -> (u64, Option<u64>) {
+    if kind != Kind::Memory {
+        return (one.holdings.len() as u64, None);
+    }
+    let oldest = one.holdings.iter().map(|holding| holding.born_ms).min();
+    let live = &snapshot.sites.all[one.site].live;
+    let (count, bytes) = live.born_after(oldest.and_then(|born| born.checked_sub(1)));
+    ((count.round() as u64).max(1), Some(bytes.round() as u64))
 }

@@ -61,7 +61,8 @@ impl Kind {
             Self::Threads => ("thread", "threads"),
             Self::Memory => ("block", "blocks"),
             Self::Mappings => ("mapping", "mappings"),
-            Self::Caches => ("cache", "caches"),
+            // A cache is told of by the blocks that it holds.
+            Self::Caches => ("block", "blocks"),
             Self::Cycles => ("cycle", "cycles"),
         };
         if count == 1 { one } else { many }

@@ -15,5 +15,5 @@ pub use list::{List, ListRow};
 pub use process::{Mode, Policy, Process};
 pub use report::{
     Coverage, Finding, Fix, Frame, Health, HeapCoverage, Held, Lifetimes, Overhead, Report,
-    Resource, SuppressedRule, Totals, Verdict,
+    Resource, Stays, SuppressedRule, Survivors, Totals, Verdict,
 };

@@ -150,7 +150,7 @@ pub enum Verdict {
     Leak,
     /// Hardly ever freed and still growing; may be a cache
     Growing,
-    /// Looks like one, but nothing tells whether it is used
+    /// Looks like one, but a question is open: whether it is used, mostly
     Suspect,
     /// Not enough seen yet
     Early,
@@ -217,12 +217,19 @@ pub struct Finding {
     pub rate_per_hour: Option<f64>,
     /// Seconds until a limit is hit at that rate
     pub exhaustion_s: Option<f64>,
+    /// The share of what the site makes that stays
+    #[serde(default)]
+    pub stays: Option<Stays>,
     /// One sentence a person believes
     pub summary: String,
     /// What speaks for the verdict, one fact each
     pub evidence: Vec<String>,
     /// Lifetimes of those that were given back
     pub lifetimes: Option<Lifetimes>,
+    /// The share that lives longer than an age, for pictures; at most 20
+    /// points, for leak, growing and suspect only
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub survival: Vec<Survivors>,
     /// Where they were created, innermost call first
     pub stack: Vec<Frame>,
     /// The held objects, oldest first
@@ -231,6 +238,26 @@ pub struct Finding {
     pub fix: Fix,
     /// Whether it would
     pub fixable: bool,
+}
+
+/// A share with what it may be, at 95 %.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stays {
+    /// As counted
+    pub share: f64,
+    /// At the least
+    pub low: f64,
+    /// At the most
+    pub high: f64,
+}
+
+/// One point of a survival curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Survivors {
+    /// Age in seconds
+    pub age_s: f64,
+    /// Share that lives longer
+    pub share: f64,
 }
 
 /// Lifetimes of the objects that were given back.

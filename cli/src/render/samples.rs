@@ -147,6 +147,8 @@ fn leak() -> Finding {
             60 others are 20 min to 5 h old: their peers have gone."
             .into(),
         evidence: vec!["Socket states: 60 in CLOSE_WAIT.".into()],
+        stays: Some(Stays { share: 0.006, low: 0.004_664, high: 0.007_715 }),
+        survival: vec![Survivors { age_s: 1.024, share: 0.01 }, Survivors { age_s: 2.896, share: 0.006 }],
         lifetimes: Some(Lifetimes { completed: 9940, p50_s: 0.1, p90_s: 0.4, p99_s: 1.2, longest_s: 2.1 }),
         stack: stack(),
         resources: (0..5).map(|at| socket(17 + at, 18_000.0 - f64::from(at))).collect(),
@@ -167,6 +169,8 @@ fn suspect() -> Finding {
         summary: "None of the 80 sampled blocks from cache.c:9 was ever freed.".into(),
         evidence: vec![],
         lifetimes: None,
+        stays: None,
+        survival: vec![],
         stack: stack()[1..3].to_vec(),
         resources: vec![],
         fix: Fix::None,

@@ -7,7 +7,9 @@ use super::kinds;
 use crate::attach::Running;
 use crate::kernel::descriptors::Depth;
 use crate::kernel::sockets::{Socket, Sockets, TcpTimes};
-use crate::kernel::{Descriptor, Descriptors, KernelError, ProcDir, Process, threads};
+use crate::kernel::{
+    Descriptor, Descriptors, KernelError, ProcDir, Process, available, cgroup, threads,
+};
 
 /// Everything the kernel tells this user about the process. What it does not
 /// tell is null, and a note says why.
@@ -25,6 +27,7 @@ pub fn facts(process: &Running) -> Result<Facts, KernelError> {
         started_at: Timestamp::try_from(who.started_at).ok(),
         rss_bytes: Some(who.rss_bytes),
         fd_limit: who.open_files.and_then(|limit| limit.soft),
+        memory_headroom_bytes: headroom_bytes(&dir),
         comm: Some(who.comm),
         cmdline: Some(who.cmdline),
         ..Facts::default()
@@ -37,6 +40,12 @@ pub fn facts(process: &Running) -> Result<Facts, KernelError> {
         Err(error) => facts.notes.push(error.to_string()),
     }
     Ok(facts)
+}
+
+/// The less of what the memory group and the machine have left.
+fn headroom_bytes(dir: &ProcDir) -> Option<u64> {
+    let group = cgroup::memory(dir).and_then(|memory| memory.headroom_bytes);
+    [group, available::bytes()].into_iter().flatten().min()
 }
 
 fn descriptors(

@@ -34,6 +34,10 @@ pub struct Facts {
     pub rss_bytes: Option<u64>,
     /// The soft limit on descriptors
     pub fd_limit: Option<u64>,
+    /// Bytes that it may still take: what its memory group has left, or the
+    /// machine, whichever is less
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_headroom_bytes: Option<u64>,
     /// Open descriptors by number; none when they could not be read
     pub descriptors: Option<Vec<FdFact>>,
     /// Whether memguard's library is in its maps, record or not

@@ -71,7 +71,7 @@ fn of_leak(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
 
 fn of_suspect(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
     let kind = worst.kind.name();
-    if worst.kind == Kind::Memory {
+    if matches!(worst.kind, Kind::Memory | Kind::Caches) {
         return vec![
             (
                 format!("memguard mode {pid} deep --for 15m"),
