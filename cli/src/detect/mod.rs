@@ -26,6 +26,9 @@ pub mod report;
 pub mod sentence;
 pub mod totals;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

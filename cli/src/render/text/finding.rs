@@ -6,7 +6,7 @@ use super::report::{INDENT, faint};
 use super::style::{FAINT, STRONG, of, paint};
 use super::wrap::{cut, cut_front, width, wrap};
 use crate::detect::place;
-use crate::model::{Finding, Frame};
+use crate::model::{Finding, Frame, Resource};
 use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
@@ -112,6 +112,14 @@ fn location(frame: &Frame) -> String {
     safe(&place).into_owned()
 }
 
+fn unused(open: &Resource) -> &'static str {
+    if open.state.is_some() {
+        "no data"
+    } else {
+        "unused"
+    }
+}
+
 fn examples(out: &mut String, finding: &Finding, layout: Layout) {
     let shown = if layout.all {
         finding.resources.len()
@@ -134,7 +142,7 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
         words.extend(open.age_s.map(|age| format!("{} old", span(age))));
         words.extend(
             open.idle_s
-                .map(|idle| format!("no data for {}", span(idle))),
+                .map(|idle| format!("{} for {}", unused(open), span(idle))),
         );
         line(
             out,

@@ -62,9 +62,15 @@ fn of_ended(report: &Report) -> Vec<(String, &'static str)> {
 }
 
 fn of_leak(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
+    let left = |state: Option<&str>| state == Some("CLOSE_WAIT");
+    let all_left = worst.resources.iter().all(|one| left(one.state.as_deref()));
+    let which = match all_left {
+        true => "--state close_wait",
+        false => "--sort age",
+    };
     let kind = worst.kind.name();
     vec![(
-        format!("memguard fds {pid} --kind {kind} --state close_wait"),
+        format!("memguard fds {pid} --kind {kind} {which}"),
         "every one of them",
     )]
 }

@@ -84,9 +84,10 @@ fn answer(report: &Report, layout: Layout) -> String {
             .filter(|finding| finding.verdict == verdict)
             .count()
     };
-    let (leaks, suspects, early) = (
+    let (leaks, growing, suspects, early) = (
         n(Verdict::Leak),
-        n(Verdict::Suspect) + n(Verdict::Growing),
+        n(Verdict::Growing),
+        n(Verdict::Suspect),
         if layout.all {
             n(Verdict::Early)
         } else {
@@ -105,6 +106,12 @@ fn answer(report: &Report, layout: Layout) -> String {
         parts.push(paint(
             of(Verdict::Leak),
             format!("Leaks in {}", places(leaks)),
+        ));
+    }
+    if growing > 0 {
+        parts.push(paint(
+            of(Verdict::Growing),
+            format!("{} growing", places(growing)),
         ));
     }
     if suspects > 0 {
