@@ -18,7 +18,7 @@ pub fn report(
     let (found, left_out) = find(snapshot, wanted, context);
     let findings: Vec<Finding> = found
         .iter()
-        .map(|found| finding(snapshot, found, symbols))
+        .map(|found| finding(snapshot, found, context, symbols))
         .collect();
     let mut coverage = snapshot.coverage.clone();
     if left_out > 0 {
@@ -40,7 +40,12 @@ pub fn report(
     }
 }
 
-fn finding(snapshot: &Snapshot, found: &Found, symbols: &mut dyn Symbolise) -> Finding {
+fn finding(
+    snapshot: &Snapshot,
+    found: &Found,
+    context: &Context<'_>,
+    symbols: &mut dyn Symbolise,
+) -> Finding {
     let site = &snapshot.sites.all[found.site];
     let stack = symbols.stack(&snapshot.modules, &site.frames);
     let words = Words {
@@ -49,6 +54,10 @@ fn finding(snapshot: &Snapshot, found: &Found, symbols: &mut dyn Symbolise) -> F
         place: &place::place(&stack),
         ages: ages(snapshot, found),
         unused_s: unused_s(snapshot, found),
+        next_look_s: context
+            .looks
+            .next_ms
+            .map(|next| next.saturating_sub(snapshot.moment_ms) as f64 / 1000.0),
         exact: !found.is_heap() || snapshot.coverage.exact(),
     };
     let lives = lifetimes::lifetimes(&site.stats);

@@ -19,6 +19,8 @@ pub struct Words<'a> {
     pub ages: (f64, f64),
     /// For how long nobody used any of them, in seconds
     pub unused_s: Option<f64>,
+    /// Seconds until the next look that counts, where somebody keeps count
+    pub next_look_s: Option<f64>,
     /// Counted, not estimated from samples
     pub exact: bool,
 }
@@ -182,9 +184,10 @@ fn held(words: &Words<'_>) -> String {
 fn outlook(words: &Words<'_>) -> String {
     let found = words.found;
     match found.decision.why {
-        Why::NextLook | Why::LastLook => {
-            "judged again when it was seen for half as long again".to_owned()
-        }
+        Why::NextLook | Why::LastLook => match words.next_look_s {
+            Some(left) => format!("judged again in {}", span(left)),
+            None => "judged again when it was seen for half as long again".to_owned(),
+        },
         Why::AfterFalseAlarm => {
             "an earlier alarm was false, so more looks must agree first".to_owned()
         }

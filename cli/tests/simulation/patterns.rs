@@ -42,6 +42,8 @@ impl Thing {
 pub struct Pattern {
     pub name: &'static str,
     pub kind: Health,
+    /// The least age that counts as old: of sockets or of files
+    pub floor_s: f64,
     /// Everything it makes until a moment
     pub make: fn(&mut Random, f64) -> Vec<Thing>,
 }
@@ -54,15 +56,18 @@ pub enum Health {
     Leaky,
 }
 
-/// What research/C1 of the design lists, and the adversarial ones.
+const FILES_S: f64 = 30.0;
+const SOCKETS_S: f64 = 120.0;
+
+/// Nine healthy ones, two that were made to deceive, seven leaks.
 pub const PATTERNS: [Pattern; 18] = [
     healthy("short requests", short),
-    healthy("keep-alive, 75 to 600 s", keep_alive),
-    healthy("short, and 1 to 5 % websockets", |random, until| {
+    connections("keep-alive, 75 to 600 s", keep_alive),
+    connections("short, and 1 to 5 % websockets", |random, until| {
         websockets(random, until, 0.0)
     }),
-    healthy("fixed pool", fixed_pool),
-    healthy("pool with a maximal life", living_pool),
+    connections("fixed pool", fixed_pool),
+    connections("pool with a maximal life", living_pool),
     healthy("cache that fills to its cap", cache),
     healthy("load that ramps up", ramp),
     healthy("static state of the start", start_up),
@@ -99,7 +104,15 @@ const fn healthy(name: &'static str, make: fn(&mut Random, f64) -> Vec<Thing>) -
     Pattern {
         name,
         kind: Health::Healthy,
+        floor_s: FILES_S,
         make,
+    }
+}
+
+const fn connections(name: &'static str, make: fn(&mut Random, f64) -> Vec<Thing>) -> Pattern {
+    Pattern {
+        floor_s: SOCKETS_S,
+        ..healthy(name, make)
     }
 }
 
@@ -107,6 +120,7 @@ const fn adversarial(name: &'static str, make: fn(&mut Random, f64) -> Vec<Thing
     Pattern {
         name,
         kind: Health::Adversarial,
+        floor_s: SOCKETS_S,
         make,
     }
 }
@@ -115,6 +129,7 @@ const fn leaky(name: &'static str, make: fn(&mut Random, f64) -> Vec<Thing>) -> 
     Pattern {
         name,
         kind: Health::Leaky,
+        floor_s: FILES_S,
         make,
     }
 }

@@ -17,7 +17,8 @@ pub struct Setting<'a> {
     pub activity: Activity,
     /// Whether an earlier run taught anything
     pub learned: bool,
-    pub floor_s: f64,
+    /// Replaces the floor of the pattern's kind
+    pub floor_s: Option<f64>,
 }
 
 impl Setting<'_> {
@@ -29,7 +30,7 @@ impl Setting<'_> {
             looks: &[],
             activity: Activity::Known,
             learned: false,
-            floor_s: 30.0,
+            floor_s: None,
         }
     }
 }
@@ -84,7 +85,7 @@ pub fn simulate(pattern: &Pattern, setting: &Setting<'_>) -> Shares {
             .looks
             .iter()
             .enumerate()
-            .map(|(at, now)| verdict(&things, *now, at as u32 + 1, setting, prior))
+            .map(|(at, now)| verdict(pattern, &things, *now, at as u32 + 1, setting, prior))
             .collect();
         shares.add(
             verdicts
@@ -116,6 +117,7 @@ fn made(pattern: &Pattern, random: &mut Random, until: f64) -> Vec<Thing> {
 }
 
 fn verdict(
+    pattern: &Pattern,
     things: &[Thing],
     now: f64,
     look: u32,
@@ -123,7 +125,10 @@ fn verdict(
     prior: Option<memguard::detect::Prior>,
 ) -> Verdict {
     let recorded = Recorded::until(things, now, setting.activity);
-    let found = measure(&recorded.data(setting.floor_s, prior), look);
+    let found = measure(
+        &recorded.data(setting.floor_s.unwrap_or(pattern.floor_s), prior),
+        look,
+    );
     judge(&[found], Sort::Scarce, look)[0].verdict
 }
 
@@ -139,12 +144,12 @@ pub fn median_time_to_detect(floor_s: f64, runs: u64) -> f64 {
             let mut random = Random::new(7 << 32 | run << 8);
             let things = made(pattern, &mut random, 600.0);
             let setting = Setting {
-                floor_s,
+                floor_s: Some(floor_s),
                 ..Setting::first(1)
             };
             let looks = counted_looks(600.0).into_iter().enumerate();
             let mut looks = looks.filter(|(at, now)| {
-                verdict(&things, *now, *at as u32 + 1, &setting, None) == Verdict::Leak
+                verdict(pattern, &things, *now, *at as u32 + 1, &setting, None) == Verdict::Leak
             });
             looks.next().map_or(f64::INFINITY, |(_, now)| now)
         })

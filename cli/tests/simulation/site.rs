@@ -87,8 +87,9 @@ impl Recorded {
     /// What this run teaches the next one.
     pub fn lesson(&self) -> Prior {
         let lives = memguard::detect::model::Lives::new(&self.lifetimes, self.longest_ms);
-        let third = self.now_ms * 2 / 3;
-        let settled = self.live.iter().all(|one| one.born_ms < third);
+        let third_ms = self.now_ms * 2 / 3;
+        let lately = self.live.iter().filter(|one| one.born_ms >= third_ms);
+        let settled = lately.count() * 10 <= self.live.len();
         Prior {
             q90_ms: lives.upper_ms(0.9) as u64,
             q99_ms: lives.upper_ms(0.99) as u64,
@@ -109,7 +110,7 @@ fn checkpoints(things: &[Thing], now: f64) -> Vec<PointInfo> {
     let deaths = things.iter().map(|thing| (thing.ends, 0, 1));
     let mut events: Vec<(f64, u64, u64)> = births.chain(deaths).collect();
     events.retain(|event| event.0 <= now);
-    events.sort_by(|a, b| a.0.total_cmp(&b.0));
+    events.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
     let (mut points, mut step_ms, mut due_ms) = (Vec::new(), FIRST_STEP_MS, 0);
     let (mut births, mut deaths) = (0, 0);
     for (at, born, died) in events {

@@ -49,7 +49,7 @@ pub fn print(half_an_hour: &[f64], three_hours: &[f64]) {
             minutes(setting.looks)
         );
         println!(
-            "| pattern | | leak | growing | suspect | held | early |\n|---|---|---|---|---|---|---|"
+            "| pattern | | leak | at the last look | growing | suspect | held | early |\n|---|---|---|---|---|---|---|---|"
         );
         for pattern in &PATTERNS {
             println!(
@@ -81,6 +81,7 @@ fn row(pattern: &Pattern, shares: &Shares, runs: u64) -> String {
     };
     let all = [
         shares.leak,
+        shares.at_last,
         shares.growing,
         shares.suspect,
         shares.held,

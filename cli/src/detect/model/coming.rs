@@ -1,8 +1,8 @@
 //! Q2: do new survivors keep coming?
 //!
 //! The old ones by the half of the observation that they were born in. Had
-//! survivors all but stopped coming (a fifth of the first half's share of
-//! the births), how likely are as many as the second half has? Pools, caches
+//! survivors all but stopped coming (a small part of the first half's
+//! share of the births), how likely are as many as the second half has? Pools, caches
 //! at their cap and what a start-up made have next to none there.
 
 use shm_protocol::view::PointInfo;
