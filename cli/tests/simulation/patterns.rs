@@ -59,8 +59,8 @@ pub enum Health {
 const FILES_S: f64 = 30.0;
 const SOCKETS_S: f64 = 120.0;
 
-/// Nine healthy ones, two that were made to deceive, seven leaks.
-pub const PATTERNS: [Pattern; 18] = [
+/// Nine healthy ones, three that were made to deceive, seven leaks.
+pub const PATTERNS: [Pattern; 19] = [
     healthy("short requests", short),
     connections("keep-alive, 75 to 600 s", keep_alive),
     connections("short, and 1 to 5 % websockets", |random, until| {
@@ -79,6 +79,12 @@ pub const PATTERNS: [Pattern; 18] = [
     adversarial("1 to 5 % live long, all silent", |random, until| {
         websockets(random, until, 1.0)
     }),
+    Pattern {
+        floor_s: FILES_S,
+        ..adversarial("the same, and no sockets", |random, until| {
+            websockets(random, until, 1.0)
+        })
+    },
     leaky("all, 1 a minute", |random, until| {
         leak(random, until, 1.0 / 60.0, 1.0, 0.5)
     }),
