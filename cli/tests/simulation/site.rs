@@ -104,19 +104,21 @@ impl Recorded {
 }
 
 /// As the library writes them: at an event that is due, thinned by doubling
-/// the step.
+/// the step. To the second, which is the first step.
 fn checkpoints(things: &[Thing], now: f64) -> Vec<PointInfo> {
-    let births = things.iter().map(|thing| (thing.born, 1, 0));
-    let deaths = things.iter().map(|thing| (thing.ends, 0, 1));
-    let mut events: Vec<(f64, u64, u64)> = births.chain(deaths).collect();
-    events.retain(|event| event.0 <= now);
-    events.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let mut seconds = vec![(0_u64, 0_u64); now as usize + 1];
+    for thing in things.iter().take_while(|thing| thing.born <= now) {
+        seconds[thing.born as usize].0 += 1;
+        if thing.ends <= now {
+            seconds[thing.ends as usize].1 += 1;
+        }
+    }
     let (mut points, mut step_ms, mut due_ms) = (Vec::new(), FIRST_STEP_MS, 0);
     let (mut births, mut deaths) = (0, 0);
-    for (at, born, died) in events {
+    for (second, (born, died)) in seconds.into_iter().enumerate() {
         (births, deaths) = (births + born, deaths + died);
-        let at_ms = ms(at);
-        if at_ms < due_ms {
+        let at_ms = ms(now.min(second as f64 + 1.0));
+        if born + died == 0 || at_ms < due_ms {
             continue;
         }
         due_ms = at_ms + step_ms;
