@@ -9,7 +9,7 @@ use super::common::{emit, table_writer};
 use crate::args::{ListArgs, ListSort};
 use crate::attach::{Record, Running, Target, live, process, records, target};
 use crate::detect::totals;
-use crate::detect::{Found, Wanted, find};
+use crate::detect::{Context, Found, Wanted, find};
 use crate::error::{Error, TargetError};
 use crate::model::{List, ListRow, Verdict};
 use crate::snapshot::{Snapshot, of_target};
@@ -89,7 +89,7 @@ fn add(list: &mut List, snapshot: Result<Snapshot, Error>) {
 
 fn row(snapshot: &Snapshot) -> ListRow {
     let totals = totals(snapshot, None);
-    let (found, _) = find(snapshot, &Wanted::default());
+    let (found, _) = find(snapshot, &Wanted::default(), &Context::default());
     ListRow {
         process: snapshot.process.clone(),
         uid: snapshot.facts.uid,

@@ -9,7 +9,7 @@ use super::common::{emit, look, verdict_code, wanted, writer};
 use super::names::names;
 use crate::args::{FindingSort, Format, ReportArgs};
 use crate::attach::target::by_file;
-use crate::detect::report;
+use crate::detect::{Context, report};
 use crate::error::{Error, RecordError};
 use crate::model::{Finding, Report};
 use crate::snapshot::{Snapshot, of_target};
@@ -27,6 +27,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode, Error> {
     let mut report = report(
         &snapshot,
         &wanted,
+        &Context::default(),
         names(&snapshot, args.no_symbols).as_mut(),
     );
     if let Some(earlier) = &since {

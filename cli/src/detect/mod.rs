@@ -3,6 +3,7 @@
 //! - [`assess`]: what a site's counts say; a later statistical model replaces
 //!   this one function and nothing else
 //! - [`close_wait`]: the one hard proof so far
+//! - [`context`]: what is known beside the snapshot: looks, earlier runs, labels
 //! - [`lifetimes`]: how long those that were given back had lived
 //! - [`place`]: where a stack's things come from; [`sentence`]: what a person
 //!   reads
@@ -12,6 +13,7 @@
 mod ages;
 pub mod assess;
 pub mod close_wait;
+pub mod context;
 pub mod frames;
 pub mod lifetimes;
 pub mod place;
@@ -24,6 +26,7 @@ use std::time::Duration;
 use crate::model::{Kind, Verdict};
 use crate::snapshot::{Site, Snapshot};
 pub use assess::Assessment;
+pub use context::{Context, Label, Looks, Prior, Priors, finding_id};
 pub use frames::{Offsets, Symbolise};
 pub use place::place;
 pub use report::report;
@@ -63,6 +66,16 @@ pub struct Found {
     pub assessment: Assessment,
 }
 
+impl Found {
+    /// A person's word is final.
+    fn obey(&mut self, label: Label) {
+        (self.verdict, self.confidence) = match label {
+            Label::Ok => (Verdict::Held, None),
+            Label::Leak => (Verdict::Leak, Some(1.0)),
+        };
+    }
+}
+
 /// Below this share of the live heap an early or held finding is left out.
 const SMALL_SHARE: f64 = 0.01;
 /// Unless it is among the biggest few.
@@ -71,11 +84,17 @@ const BIGGEST: usize = 20;
 /// Every site that holds something, worst first, and how many small heap
 /// sites that nothing speaks against were left out.
 #[must_use]
-pub fn find(snapshot: &Snapshot, wanted: &Wanted) -> (Vec<Found>, usize) {
+pub fn find(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> (Vec<Found>, usize) {
     let sites = snapshot.sites.all.iter().enumerate();
     let mut found: Vec<Found> = sites
         .flat_map(|(at, site)| judge(snapshot, at, site, wanted))
         .collect();
+    for finding in &mut found {
+        let id = finding_id(finding.kind, snapshot.sites.all[finding.site].key);
+        if let Some(label) = context.labels.get(&id) {
+            finding.obey(*label);
+        }
+    }
     found.sort_by(worse_first);
     let left_out = if wanted.all {
         0

@@ -1,13 +1,18 @@
 //! Findings in the stable JSON shape.
 
 use super::sentence::{self, Words};
-use super::{Found, Symbolise, Wanted, find, lifetimes, place, totals};
+use super::{Context, Found, Symbolise, Wanted, find, finding_id, lifetimes, place, totals};
 use crate::model::{Finding, Fix, Health, Kind, Overhead, Report, Resource, Verdict};
 use crate::snapshot::{Descriptor, Snapshot};
 
 /// The report on a snapshot.
-pub fn report(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise) -> Report {
-    let (found, left_out) = find(snapshot, wanted);
+pub fn report(
+    snapshot: &Snapshot,
+    wanted: &Wanted,
+    context: &Context<'_>,
+    symbols: &mut dyn Symbolise,
+) -> Report {
+    let (found, left_out) = find(snapshot, wanted, context);
     let findings: Vec<Finding> = found
         .iter()
         .map(|found| finding(snapshot, found, wanted, symbols))
@@ -57,7 +62,7 @@ fn finding(
     let lives = lifetimes::lifetimes(&site.stats);
     let fix = fix_of(snapshot, found);
     Finding {
-        id: format!("{}-{:016x}", found.kind.name(), site.key),
+        id: finding_id(found.kind, site.key),
         kind: found.kind,
         verdict: found.verdict,
         confidence: found.confidence,

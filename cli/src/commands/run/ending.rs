@@ -6,7 +6,7 @@ use crate::attach::process::{Running, own_namespace};
 use crate::attach::{Record, Target, records};
 use crate::commands::common::{emit, emit_error, wanted, writer_for};
 use crate::commands::names::names;
-use crate::detect::report;
+use crate::detect::{Context, report};
 use crate::error::Error;
 use crate::model::{Finding, Kind, Report, Verdict};
 use crate::snapshot::take;
@@ -123,6 +123,7 @@ fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Erro
     Ok(report(
         &snapshot,
         &wanted(&args.select, args.format != Format::Text),
+        &Context::default(),
         names(&snapshot, false).as_mut(),
     ))
 }
