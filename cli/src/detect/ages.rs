@@ -13,8 +13,9 @@ impl Snapshot {
     }
 
     /// Seconds since a descriptor was last used: the kernel's word for
-    /// connected TCP, else a stamp of the library's. No stamp is no proof of
-    /// no use, because not every read and write is stamped.
+    /// connected TCP, else a stamp of the library's, else (stdio) the earliest
+    /// look since which the position in the file has not moved. No stamp is no
+    /// proof of no use, because not every read and write is stamped.
     #[must_use]
     pub fn idle_s(&self, open: &Descriptor) -> Option<f64> {
         idle_ms(open, self.moment_ms).map(|ms| ms as f64 / 1000.0)
@@ -25,7 +26,8 @@ fn idle_ms(open: &Descriptor, moment_ms: u64) -> Option<u64> {
     let socket = open.fact.as_ref().and_then(|fact| fact.socket.as_ref());
     let idle = socket
         .and_then(without_data)
-        .or_else(|| since_stamp(open, moment_ms))?;
+        .or_else(|| since_stamp(open, moment_ms))
+        .or_else(|| Some(moment_ms.saturating_sub(open.still_since_ms?)))?;
     let age = open.born_ms.map(|born| moment_ms.saturating_sub(born));
     Some(age.map_or(idle, |age| idle.min(age)))
 }

@@ -34,6 +34,7 @@ pub fn report(
         findings,
         suppressed: Vec::new(),
         children: Vec::new(),
+        processes: Vec::new(),
     }
 }
 
@@ -82,6 +83,7 @@ fn finding(
         fix,
         // No command carries it out yet.
         fixable: false,
+        processes: Vec::new(),
     }
 }
 
@@ -130,6 +132,7 @@ fn resource(snapshot: &Snapshot, open: &Descriptor) -> Resource {
         .filter(|fact| fact.socket.is_none())
         .and_then(|fact| fact.path.clone());
     Resource {
+        pid: None,
         fd: Some(open.fd),
         age_s: snapshot.descriptor_age_s(open),
         idle_s: snapshot.idle_s(open),
