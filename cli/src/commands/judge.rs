@@ -1,17 +1,23 @@
 //! The report on one look, with all that is known beside it.
 
+use std::collections::BTreeMap;
+
 use super::names::names;
-use crate::detect::{Context, Label, Wanted, find, place, report};
-use crate::model::{Report, SuppressedRule, Verdict};
-use crate::snapshot::Snapshot;
+use crate::detect::{Context, Found, Label, Symbolise, Wanted, find, finding_id, place, report};
+use crate::model::{Frame, Report, SuppressedRule, Verdict};
+use crate::snapshot::{Site, Snapshot};
 use crate::state::process::Decision;
 use crate::state::{Known, State};
+
+/// Sites that are given a name at one look, beside those of findings.
+const MOST_NAMED: usize = 64;
 
 /// A report, and what it decided of every site, wanted or not.
 pub struct Judged {
     /// The report
     pub report: Report,
     decisions: Vec<Decision>,
+    places: BTreeMap<String, String>,
 }
 
 impl Judged {
@@ -20,24 +26,29 @@ impl Judged {
         let context = known.context();
         let mut symbols = names(snapshot, no_symbols);
         let mut report = report(snapshot, wanted, &context, symbols.as_mut());
-        let decisions = decisions(snapshot, wanted, &context, &report);
+        let decisions = decisions(snapshot, wanted, &context);
+        let mut places: BTreeMap<String, String> = report
+            .findings
+            .iter()
+            .filter_map(|finding| Some((finding.id.clone(), named(&finding.stack)?)))
+            .collect();
+        places.extend(of_the_nameless(snapshot, known, symbols.as_mut()));
         hide(&mut report, &context);
-        Self { report, decisions }
+        Self {
+            report,
+            decisions,
+            places,
+        }
     }
 
     /// Keeps what it taught.
     pub fn keep(&self, snapshot: &Snapshot, wanted: &Wanted, state: &mut State) {
-        state.keep(snapshot, wanted, &self.decisions);
+        state.keep(snapshot, wanted, &self.decisions, &self.places);
     }
 }
 
 /// What is decided does not depend on what somebody wanted to see.
-fn decisions(
-    snapshot: &Snapshot,
-    wanted: &Wanted,
-    context: &Context<'_>,
-    report: &Report,
-) -> Vec<Decision> {
+fn decisions(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> Vec<Decision> {
     let everything = Wanted {
         kinds: Vec::new(),
         born_after_ms: None,
@@ -45,20 +56,41 @@ fn decisions(
         ..wanted.clone()
     };
     let (found, _) = find(snapshot, &everything, context);
-    let decision = |found: &crate::detect::Found| {
-        let key = snapshot.sites.all[found.site].key;
-        let id = crate::detect::finding_id(found.kind, key);
-        let shown = report.findings.iter().find(|finding| finding.id == id);
-        let named = shown.filter(|shown| shown.stack.iter().any(|frame| frame.function.is_some()));
-        Decision {
-            site: found.site,
-            kind: found.kind,
-            verdict: found.verdict,
-            count: found.count,
-            place: named.map(|shown| place(&shown.stack)),
-        }
+    let decision = |found: &Found| Decision {
+        site: found.site,
+        kind: found.kind,
+        verdict: found.verdict,
+        count: found.count,
     };
     found.iter().map(decision).collect()
+}
+
+/// None while it is only a file and an offset.
+fn named(stack: &[Frame]) -> Option<String> {
+    stack
+        .iter()
+        .any(|frame| frame.function.is_some())
+        .then(|| place(stack))
+}
+
+/// Sites that give back all they make are in no finding. Some of them are
+/// named at each look, until all are.
+fn of_the_nameless(
+    snapshot: &Snapshot,
+    known: &Known,
+    symbols: &mut dyn Symbolise,
+) -> Vec<(String, String)> {
+    let nameless = |site: &Site| {
+        let id = finding_id(site.kind?, site.key);
+        let known = known.program.sites.get(&id);
+        let wanted = site.stats.deaths > 0 && known.is_none_or(|known| known.place.is_none());
+        wanted.then_some((id, site.frames.clone()))
+    };
+    let sites = snapshot.sites.all.iter().filter_map(nameless);
+    sites
+        .take(MOST_NAMED)
+        .filter_map(|(id, frames)| Some((id, named(&symbols.stack(&snapshot.modules, &frames))?)))
+        .collect()
 }
 
 /// What somebody labelled as meant to be held is not shown, only counted.

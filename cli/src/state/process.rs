@@ -58,7 +58,7 @@ pub struct Accused {
 }
 
 /// What was decided of one finding.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Decision {
     /// Index of the site in the snapshot
     pub site: usize,
@@ -68,8 +68,6 @@ pub struct Decision {
     pub verdict: Verdict,
     /// How many are held
     pub count: u64,
-    /// Where they come from, where that has a name
-    pub place: Option<String>,
 }
 
 /// Looks are counted apart for each floor: they ask different questions.
@@ -253,9 +251,6 @@ fn decided(lesson: &mut Lesson, decision: &Decision) {
     lesson.verdict = Some(worst);
     lesson.growing = worst < Verdict::Early;
     lesson.plateau = (worst == Verdict::Held).then_some(decision.count);
-    if lesson.place.is_none() {
-        lesson.place.clone_from(&decision.place);
-    }
 }
 
 /// The verdicts by finding; of two with one id the milder, statistical one.
@@ -317,7 +312,6 @@ mod tests {
             kind: Kind::Files,
             verdict,
             count: 5,
-            place: None,
         }]
     }
 

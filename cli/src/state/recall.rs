@@ -102,13 +102,23 @@ impl State {
     /// Keeps what this look taught: counts it, compares it with the one
     /// before, and adds to what is known of the program. A snapshot file was
     /// kept when it was made, and teaches nothing.
-    pub fn keep(&mut self, snapshot: &Snapshot, wanted: &Wanted, decisions: &[Decision]) {
+    /// `places` names sites for people, by finding.
+    pub fn keep(
+        &mut self,
+        snapshot: &Snapshot,
+        wanted: &Wanted,
+        decisions: &[Decision],
+        places: &BTreeMap<String, String>,
+    ) {
         let Some(identity) = snapshot.identity.clone().filter(|_| snapshot.fresh) else {
             return;
         };
         self.under_lock(|folder, lock, notes| {
             let mut process = load_process(folder, lock, &identity, notes)?;
-            let lessons = process.lessons(snapshot, decisions);
+            let mut lessons = process.lessons(snapshot, decisions);
+            for (id, lesson) in &mut lessons {
+                lesson.place = places.get(id).cloned();
+            }
             process.count(
                 wanted,
                 snapshot.moment_ms,

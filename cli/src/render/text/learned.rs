@@ -43,12 +43,12 @@ fn one(out: &mut String, program: &LearnedProgram, layout: Layout) {
     }
 }
 
-/// `9 940 closed, 90 % within 2.1 s, the longest after 4 s`
+/// `9 940 closed: 90 % lived 2.1 s, 99 % 3 s, the longest 4 s`
 fn facts(site: &LearnedSite) -> Vec<String> {
     let mut facts = Vec::new();
     if site.closes > 0 {
         facts.push(format!(
-            "{} closed, 90 % within {}, 99 % within {}, the longest after {}",
+            "{} closed: 90 % lived {}, 99 % {}, the longest {}",
             count(site.closes),
             life(site.p90_s),
             life(site.p99_s),
