@@ -26,7 +26,7 @@ impl Judged {
         let context = known.context();
         let mut symbols = names(snapshot, no_symbols);
         let mut report = report(snapshot, wanted, &context, symbols.as_mut());
-        let decisions = decisions(snapshot, wanted, &context);
+        let decisions = decisions(snapshot, wanted, known);
         let mut places: BTreeMap<String, String> = report
             .findings
             .iter()
@@ -47,20 +47,23 @@ impl Judged {
     }
 }
 
-/// What is decided does not depend on what somebody wanted to see.
-fn decisions(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> Vec<Decision> {
+/// What the numbers decide does not depend on what somebody wanted to see, nor
+/// on what somebody said: else it would outlast a label that is taken back.
+fn decisions(snapshot: &Snapshot, wanted: &Wanted, known: &Known) -> Vec<Decision> {
+    let context = Context {
+        labels: BTreeMap::new(),
+        ..known.context()
+    };
     let everything = Wanted {
         kinds: Vec::new(),
         born_after_ms: None,
         all: true,
         ..wanted.clone()
     };
-    let (found, _) = find(snapshot, &everything, context);
+    let (found, _) = find(snapshot, &everything, &context);
     let decision = |found: &Found| Decision {
         site: found.site,
-        kind: found.kind,
         verdict: found.verdict,
-        count: found.count,
     };
     found.iter().map(decision).collect()
 }

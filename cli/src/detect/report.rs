@@ -135,7 +135,7 @@ fn resource(snapshot: &Snapshot, open: &Descriptor) -> Resource {
         pid: None,
         fd: Some(open.fd),
         age_s: snapshot.descriptor_age_s(open),
-        idle_s: snapshot.idle_s(open),
+        idle_s: snapshot.idle_at_least_s(open),
         state: socket.state,
         local: socket.local,
         peer: socket.peer,

@@ -10,7 +10,7 @@ use super::closed::closed;
 use super::program::{Lesson, increment};
 use super::sharpen::Earlier;
 use crate::detect::{Looks, Wanted, finding_id};
-use crate::model::{Kind, Verdict};
+use crate::model::Verdict;
 use crate::snapshot::{Identity, Site, Snapshot};
 
 /// What the file is called in its first line.
@@ -19,6 +19,8 @@ pub const CONTENT: &str = "process";
 const MOST_FLOORS: usize = 8;
 /// Fixed floors on ages, in place of `--min-age`: none is lower.
 const LEAST_FLOOR_MS: u64 = 30_000;
+/// A plateau held at least this share of it at half the time already.
+const STEADY_SHARE: f64 = 0.8;
 
 /// One process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -57,17 +59,13 @@ pub struct Accused {
     pub held: u64,
 }
 
-/// What was decided of one finding.
+/// What the numbers decided of one site.
 #[derive(Debug, Clone, Copy)]
 pub struct Decision {
     /// Index of the site in the snapshot
     pub site: usize,
-    /// Its kind
-    pub kind: Kind,
     /// The verdict
     pub verdict: Verdict,
-    /// How many are held
-    pub count: u64,
 }
 
 /// Looks are counted apart for each floor: they ask different questions.
@@ -136,8 +134,7 @@ impl ProcessMemory {
     ) -> BTreeMap<String, Lesson> {
         let mut lessons = BTreeMap::new();
         for site in &snapshot.sites.all {
-            if let Some(kind) = site.kind {
-                let id = finding_id(kind, site.key);
+            if let Some(id) = id_of(site) {
                 let lesson = self.lesson(snapshot, site, &id);
                 lessons.insert(id, lesson);
             }
@@ -147,10 +144,10 @@ impl ProcessMemory {
         }
         for decision in decisions {
             let site = &snapshot.sites.all[decision.site];
-            let lesson = lessons
-                .entry(finding_id(decision.kind, site.key))
-                .or_default();
-            decided(lesson, decision);
+            if let Some(id) = id_of(site) {
+                let lesson = lessons.entry(id).or_default();
+                decided(lesson, decision, site, snapshot.moment_ms);
+            }
         }
         lessons.retain(|_, lesson| !lesson.is_empty());
         lessons
@@ -194,7 +191,7 @@ impl ProcessMemory {
             .sites
             .all
             .iter()
-            .filter_map(|site| Some((site.key, finding_id(site.kind?, site.key))))
+            .filter_map(|site| Some((site.key, id_of(site)?)))
             .collect();
         for woken in self.earlier.woken(snapshot) {
             let Some(id) = ids.get(&woken.site) else {
@@ -227,8 +224,9 @@ impl ProcessMemory {
                 born_before_ms,
                 held: older_than(site, born_before_ms),
             };
-            self.accused
-                .insert(finding_id(decision.kind, site.key), accused);
+            if let Some(id) = id_of(site) {
+                self.accused.insert(id, accused);
+            }
         }
     }
 }
@@ -243,14 +241,32 @@ fn older_than(site: &Site, born_before_ms: u64) -> u64 {
     births.partition_point(|born| *born < born_before_ms) as u64
 }
 
-fn decided(lesson: &mut Lesson, decision: &Decision) {
+/// By the kind of its site, whatever a finding there is called.
+fn id_of(site: &Site) -> Option<String> {
+    Some(finding_id(site.kind?, site.key))
+}
+
+fn decided(lesson: &mut Lesson, decision: &Decision, site: &Site, moment_ms: u64) {
     // A site may give two findings: the worse one is its verdict.
     let worst = lesson
         .verdict
         .map_or(decision.verdict, |other| other.min(decision.verdict));
     lesson.verdict = Some(worst);
     lesson.growing = worst < Verdict::Early;
-    lesson.plateau = (worst == Verdict::Held).then_some(decision.count);
+    let steady = worst == Verdict::Held && is_steady(site, moment_ms);
+    lesson.plateau = steady.then_some(site.live.births_ms.len() as u64);
+}
+
+/// Whether at half the time it held about as many as now. `held` alone may
+/// have been said because of an earlier plateau: taken for one of its own, it
+/// would let a slow leak climb from run to run.
+fn is_steady(site: &Site, moment_ms: u64) -> bool {
+    let stats = &site.stats;
+    let middle_ms = stats.first_ms + moment_ms.saturating_sub(stats.first_ms) / 2;
+    let point = stats.points.iter().rfind(|point| point.at_ms <= middle_ms);
+    let then = point.map_or(0, |point| point.births.saturating_sub(point.deaths));
+    let now = site.live.births_ms.len() as f64;
+    then as f64 >= STEADY_SHARE * now
 }
 
 /// The verdicts by finding; of two with one id the milder, statistical one.
@@ -258,9 +274,10 @@ fn decided(lesson: &mut Lesson, decision: &Decision) {
 pub fn by_id(snapshot: &Snapshot, decisions: &[Decision]) -> BTreeMap<String, Verdict> {
     let mut verdicts = BTreeMap::new();
     for decision in decisions {
-        let id = finding_id(decision.kind, snapshot.sites.all[decision.site].key);
-        let verdict = verdicts.entry(id).or_insert(decision.verdict);
-        *verdict = decision.verdict.max(*verdict);
+        if let Some(id) = id_of(&snapshot.sites.all[decision.site]) {
+            let verdict = verdicts.entry(id).or_insert(decision.verdict);
+            *verdict = decision.verdict.max(*verdict);
+        }
     }
     verdicts
 }
@@ -268,8 +285,10 @@ pub fn by_id(snapshot: &Snapshot, decisions: &[Decision]) -> BTreeMap<String, Ve
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Kind;
     use crate::snapshot::{Facts, Live, Stats};
     use shm_protocol::hist::{BUCKETS, bucket};
+    use shm_protocol::view::PointInfo;
     use std::time::Duration;
 
     const ID: &str = "files-0000000000000001";
@@ -307,12 +326,7 @@ mod tests {
     }
 
     fn called(verdict: Verdict) -> [Decision; 1] {
-        [Decision {
-            site: 0,
-            kind: Kind::Files,
-            verdict,
-            count: 5,
-        }]
+        [Decision { site: 0, verdict }]
     }
 
     #[test]
@@ -387,16 +401,47 @@ mod tests {
         assert!(memory.lessons(&ended, &[]).is_empty());
     }
 
+    fn with_points(points: &[(u64, u64)]) -> Snapshot {
+        let mut snapshot = look(1000, &[1, 2, 3, 4, 5], &[10]);
+        let point = |(at_ms, births): &(u64, u64)| PointInfo {
+            at_ms: *at_ms,
+            births: *births,
+            deaths: 0,
+        };
+        snapshot.sites.all[0].stats.points = points.iter().map(point).collect();
+        snapshot
+    }
+
     #[test]
     fn only_what_is_held_has_a_plateau() {
         let mut memory = ProcessMemory::default();
         let mut lesson = |verdict| {
-            let lessons = memory.lessons(&look(1000, &[1], &[10]), &called(verdict));
+            let lessons = memory.lessons(&with_points(&[(10, 5)]), &called(verdict));
             (lessons[ID].plateau, lessons[ID].growing)
         };
         assert_eq!(lesson(Verdict::Held), (Some(5), false));
         assert_eq!(lesson(Verdict::Early), (None, false));
         assert_eq!(lesson(Verdict::Growing), (None, true));
         assert_eq!(lesson(Verdict::Leak), (None, true));
+    }
+
+    #[test]
+    fn what_came_in_the_second_half_is_no_plateau() {
+        let mut memory = ProcessMemory::default();
+        let mut plateau = |points: &[(u64, u64)]| {
+            let lessons = memory.lessons(&with_points(points), &called(Verdict::Held));
+            lessons[ID].plateau
+        };
+        assert_eq!(plateau(&[(10, 2), (900, 5)]), None);
+        assert_eq!(plateau(&[(10, 4), (900, 5)]), Some(5));
+        assert_eq!(plateau(&[]), None);
+    }
+
+    #[test]
+    fn a_cache_of_blocks_is_known_by_its_blocks() {
+        let mut snapshot = look(1000, &[1], &[]);
+        snapshot.sites.all[0].kind = Some(Kind::Memory);
+        let verdicts = by_id(&snapshot, &called(Verdict::Growing));
+        assert_eq!(verdicts["memory-0000000000000001"], Verdict::Growing);
     }
 }

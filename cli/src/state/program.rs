@@ -316,6 +316,12 @@ pub fn increment(now: &[u64; BUCKETS], before: &BTreeMap<u8, u64>) -> BTreeMap<u
 
 impl Priors for Program {
     fn of(&self, site_key: u64, kind: Kind) -> Option<Prior> {
+        // What is called a cache is a site of blocks.
+        let kind = if kind == Kind::Caches {
+            Kind::Memory
+        } else {
+            kind
+        };
         self.prior(&finding_id(kind, site_key))
     }
 }

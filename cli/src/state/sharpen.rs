@@ -106,7 +106,7 @@ impl Earlier {
         let between_ms = snapshot.moment_ms.saturating_sub(self.moment_ms);
         let woken = |open: &Descriptor| {
             let before = known.get(&(open.fd, open.born_ms?))?;
-            let idle_ms = (snapshot.idle_s(open)? * 1000.0) as u64;
+            let idle_ms = (snapshot.idle_at_least_s(open)? * 1000.0) as u64;
             let used = idle_ms + STAMP_MS < between_ms;
             used.then_some(Woken {
                 site: before.site,
@@ -129,7 +129,7 @@ impl Earlier {
 fn fact(snapshot: &Snapshot, open: &Descriptor) -> Option<Fact> {
     let site = snapshot.sites.index(open.site?)?;
     let idle_ms = snapshot
-        .idle_s(open)
+        .idle_at_least_s(open)
         .map(|seconds| (seconds * 1000.0) as u64);
     let position = position(open);
     (idle_ms.is_some() || position.is_some()).then_some(Fact {
@@ -186,7 +186,7 @@ mod tests {
 
     fn idle_after(earlier: &Earlier, mut now: Snapshot) -> Option<f64> {
         earlier.sharpen(&mut now);
-        now.idle_s(&now.descriptors[0])
+        now.idle_at_least_s(&now.descriptors[0])
     }
 
     #[test]
