@@ -22,6 +22,8 @@ pub mod recall;
 pub mod sealed;
 pub mod sharpen;
 mod shelf;
+#[cfg(test)]
+mod tests;
 
 pub use error::StateError;
 pub use folder::Folder;
