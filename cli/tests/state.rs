@@ -367,6 +367,30 @@ fn many_writers_at_once_lose_nothing() {
 }
 
 #[test]
+fn writers_that_are_killed_on_the_way_leave_whole_files() {
+    let folder = tempdir().unwrap();
+    let at = folder.path();
+    let mut written = 0;
+    for n in 0..24_u32 {
+        let id = format!("files-{n:016x}");
+        let mut writer = memguard(at)
+            .args(["label", "ok", &id])
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        // Each a little later in its work than the one before.
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(n) * 500));
+        let _ = writer.kill();
+        written += usize::from(writer.wait().unwrap().success());
+        let labels = json(at, &["label", "list", "--format", "json"]);
+        assert_eq!(labels["notes"].as_array().unwrap().len(), 0, "{labels}");
+        let known = labels["labels"].as_array().unwrap().len();
+        assert!((written..=n as usize + 1).contains(&known), "{known}");
+    }
+    assert!(!state_folder(at).join("aside").exists());
+}
+
+#[test]
 fn a_server_and_its_workers_are_one_report() {
     let folder = tempdir().unwrap();
     let at = folder.path();

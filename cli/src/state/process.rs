@@ -257,16 +257,17 @@ fn decided(lesson: &mut Lesson, decision: &Decision, site: &Site, moment_ms: u64
     lesson.plateau = steady.then_some(site.live.births_ms.len() as u64);
 }
 
-/// Whether at half the time it held about as many as now. `held` alone may
-/// have been said because of an earlier plateau: taken for one of its own, it
-/// would let a slow leak climb from run to run.
+/// Whether at half the time it held about as many as now: either the same ones,
+/// or as many by the checkpoints, which miss what came between two of them.
+/// `held` alone may have been said because of an earlier plateau: taken for
+/// one of its own, it would let a slow leak climb from run to run.
 fn is_steady(site: &Site, moment_ms: u64) -> bool {
     let stats = &site.stats;
     let middle_ms = stats.first_ms + moment_ms.saturating_sub(stats.first_ms) / 2;
     let point = stats.points.iter().rfind(|point| point.at_ms <= middle_ms);
     let then = point.map_or(0, |point| point.births.saturating_sub(point.deaths));
     let now = site.live.births_ms.len() as f64;
-    then as f64 >= STEADY_SHARE * now
+    then.max(older_than(site, middle_ms)) as f64 >= STEADY_SHARE * now
 }
 
 /// The verdicts by finding; of two with one id the milder, statistical one.
@@ -401,8 +402,8 @@ mod tests {
         assert!(memory.lessons(&ended, &[]).is_empty());
     }
 
-    fn with_points(points: &[(u64, u64)]) -> Snapshot {
-        let mut snapshot = look(1000, &[1, 2, 3, 4, 5], &[10]);
+    fn with_points(births_ms: &[u64], points: &[(u64, u64)]) -> Snapshot {
+        let mut snapshot = look(1000, births_ms, &[10]);
         let point = |(at_ms, births): &(u64, u64)| PointInfo {
             at_ms: *at_ms,
             births: *births,
@@ -416,7 +417,7 @@ mod tests {
     fn only_what_is_held_has_a_plateau() {
         let mut memory = ProcessMemory::default();
         let mut lesson = |verdict| {
-            let lessons = memory.lessons(&with_points(&[(10, 5)]), &called(verdict));
+            let lessons = memory.lessons(&with_points(&[1, 2, 3, 4, 5], &[]), &called(verdict));
             (lessons[ID].plateau, lessons[ID].growing)
         };
         assert_eq!(lesson(Verdict::Held), (Some(5), false));
@@ -428,13 +429,16 @@ mod tests {
     #[test]
     fn what_came_in_the_second_half_is_no_plateau() {
         let mut memory = ProcessMemory::default();
-        let mut plateau = |points: &[(u64, u64)]| {
-            let lessons = memory.lessons(&with_points(points), &called(Verdict::Held));
-            lessons[ID].plateau
+        let young = [600, 700, 800, 900, 950];
+        let mut plateau = |births_ms: &[u64], points: &[(u64, u64)]| {
+            let look = with_points(births_ms, points);
+            memory.lessons(&look, &called(Verdict::Held))[ID].plateau
         };
-        assert_eq!(plateau(&[(10, 2), (900, 5)]), None);
-        assert_eq!(plateau(&[(10, 4), (900, 5)]), Some(5));
-        assert_eq!(plateau(&[]), None);
+        assert_eq!(plateau(&young, &[(10, 2), (900, 5)]), None);
+        // Others in the places of those that were there before.
+        assert_eq!(plateau(&young, &[(10, 4), (900, 5)]), Some(5));
+        assert_eq!(plateau(&[1, 2, 3, 4, 900], &[]), Some(5));
+        assert_eq!(plateau(&young, &[]), None);
     }
 
     #[test]

@@ -268,3 +268,41 @@ fn forget_old(folder: &Folder, lock: &Lock) -> Result<(), StateError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::SystemTime;
+
+    #[test]
+    fn processes_long_gone_are_forgotten_and_running_ones_are_not() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::at(base.path()).unwrap();
+        let lock = folder.lock().unwrap();
+        let here = own_namespace().unwrap();
+        let own = Running::find(std::process::id() as i32).unwrap();
+        let days = |days: u64| SystemTime::now() - Duration::from_secs(days * 86_400);
+        let cases = [
+            (here, own.pid, own.start_ticks, 365, true),
+            (here, own.pid, own.start_ticks + 1, 8, false),
+            (here, own.pid, own.start_ticks + 2, 6, true),
+            (here + 1, 77, 1, 8, true),
+            (here + 1, 77, 2, 31, false),
+        ];
+        let path = |case: &(u64, i32, u64, u64, bool)| {
+            let file = format!("processes/{}.{}.{}.json", case.0, case.1, case.2);
+            base.path().join(file)
+        };
+        folder
+            .store(&lock, (Part::Processes, "x.json"), "x", &1_u32)
+            .unwrap();
+        for case in &cases {
+            let file = std::fs::File::create(path(case)).unwrap();
+            file.set_modified(days(case.3)).unwrap();
+        }
+        forget_old(&folder, &lock).unwrap();
+        for case in &cases {
+            assert_eq!(path(case).exists(), case.4, "{case:?}");
+        }
+    }
+}
