@@ -144,14 +144,17 @@ impl Program {
         let run = self.run;
         self.sites
             .retain(|_, site| site.run + REMEMBERED_RUNS > run);
-        while self.sites.len() > MOST_SITES {
-            let oldest = self
-                .sites
-                .iter()
-                .min_by_key(|(_, site)| (site.run, site.closes));
-            let Some(id) = oldest.map(|(id, _)| id.clone()) else {
-                return;
-            };
+        let spare = self.sites.len().saturating_sub(MOST_SITES);
+        if spare == 0 {
+            return;
+        }
+        let mut least: Vec<(u64, u64, String)> = self
+            .sites
+            .iter()
+            .map(|(id, site)| (site.run, site.closes, id.clone()))
+            .collect();
+        least.sort_unstable();
+        for (_, _, id) in least.drain(..spare) {
             self.sites.remove(&id);
         }
     }
@@ -441,6 +444,20 @@ mod tests {
         }
         program.forget();
         assert!(program.sites.is_empty());
+    }
+
+    #[test]
+    fn of_too_many_sites_the_busiest_of_late_stay() {
+        let mut program = Program::default();
+        run(&mut program, 1);
+        for site in 0..MOST_SITES as u64 + 5 {
+            let id = finding_id(Kind::Files, site);
+            program.learn(&id, &lives(&[(10, site + 1)]));
+        }
+        program.forget();
+        assert_eq!(program.sites.len(), MOST_SITES);
+        assert!(!program.sites.contains_key(&finding_id(Kind::Files, 4)));
+        assert!(program.sites.contains_key(&finding_id(Kind::Files, 5)));
     }
 
     #[test]
