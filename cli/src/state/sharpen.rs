@@ -89,11 +89,13 @@ impl Earlier {
             let Some((before, was)) = before.and_then(|fact| Some((fact, fact.position?))) else {
                 continue;
             };
-            // One that moved was used at some moment since.
-            let since = if was == position {
-                before.still_since_ms.unwrap_or(self.moment_ms)
-            } else {
-                moment_ms
+            let since = match (was == position, open.still_since_ms) {
+                // What a later look already told is nearer to the truth.
+                (false, Some(known)) => known,
+                // It was used at some moment since.
+                (false, None) => moment_ms,
+                (true, Some(known)) if known == moment_ms => known,
+                (true, _) => before.still_since_ms.unwrap_or(self.moment_ms),
             };
             open.still_since_ms = Some(since);
         }
@@ -201,6 +203,25 @@ mod tests {
             Some(0.0)
         );
         assert_eq!(idle_after(&Earlier::default(), look(15_000, 0)), None);
+    }
+
+    #[test]
+    fn of_two_earlier_looks_the_later_one_tells_of_a_move() {
+        let (older, later) = (
+            earlier(5, None),
+            Earlier {
+                moment_ms: 14_000,
+                ..earlier(9, None)
+            },
+        );
+        let idle = |position| {
+            let mut now = look(15_000, position);
+            later.sharpen(&mut now);
+            idle_after(&older, now)
+        };
+        assert_eq!(idle(9), Some(1.0), "moved between those two");
+        assert_eq!(idle(5), Some(0.0), "moved away and back");
+        assert_eq!(idle(7), Some(0.0), "moved since");
     }
 
     #[test]
