@@ -19,6 +19,9 @@ pub enum Error {
     /// The result could not be written
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The state folder cannot be used
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
     /// The request makes no sense
     #[error("{0}")]
     Usage(String),
@@ -279,7 +282,7 @@ impl Error {
             Self::Run(RunError::NotFound(_)) => 127,
             Self::Run(RunError::CannotStart { .. }) => 126,
             Self::Run(_) => 125,
-            Self::Output(_) | Self::Usage(_) => 2,
+            Self::Output(_) | Self::State(_) | Self::Usage(_) => 2,
             Self::Refused(_) => 5,
         }
     }

@@ -7,6 +7,7 @@
 //! - [`kernel`]: what the kernel itself says of a process
 //! - [`snapshot`]: those bytes and the kernel's records, reconciled
 //! - [`detect`]: pure functions from a snapshot to findings
+//! - [`state`]: what outlives one look: earlier ones, earlier runs, labels
 //! - [`doctor`]: why a program is or is not fully observable
 //! - [`symbols`]: functions, files and lines of recorded addresses
 //! - [`model`]: the stable JSON shapes
@@ -24,5 +25,6 @@ pub mod kernel;
 pub mod model;
 pub mod render;
 pub mod snapshot;
+pub mod state;
 pub mod symbols;
 pub mod units;

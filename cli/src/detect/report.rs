@@ -37,6 +37,7 @@ pub fn report(
         findings,
         suppressed: Vec::new(),
         children: Vec::new(),
+        processes: Vec::new(),
     }
 }
 
@@ -85,6 +86,7 @@ fn finding(
         fix,
         // No command carries it out yet.
         fixable: false,
+        processes: Vec::new(),
     }
 }
 
@@ -145,9 +147,10 @@ fn resource(snapshot: &Snapshot, open: &Descriptor) -> Resource {
         .filter(|fact| fact.socket.is_none())
         .and_then(|fact| fact.path.clone());
     Resource {
+        pid: None,
         fd: Some(open.fd),
         age_s: snapshot.descriptor_age_s(open),
-        idle_s: snapshot.idle_s(open),
+        idle_s: snapshot.idle_at_least_s(open),
         state: socket.state,
         local: socket.local,
         peer: socket.peer,

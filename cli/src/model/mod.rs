@@ -4,16 +4,20 @@
 mod doctor;
 mod fds;
 mod kind;
+mod learned;
 mod list;
+mod merge;
 mod process;
 mod report;
 
 pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
 pub use kind::Kind;
+pub use learned::{Labelled, Labels, Learned, LearnedProgram, LearnedSite};
 pub use list::{List, ListRow};
+pub use merge::merge;
 pub use process::{Mode, Policy, Process};
 pub use report::{
     Coverage, Finding, Fix, Frame, Health, HeapCoverage, Held, Lifetimes, Overhead, Report,
-    Resource, Stays, SuppressedRule, Survivors, Totals, Verdict,
+    Resource, Share, Stays, SuppressedRule, Survivors, Totals, Verdict,
 };

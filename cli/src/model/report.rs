@@ -31,6 +31,9 @@ pub struct Report {
     /// After `memguard run`: the reports on child processes with findings
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Report>,
+    /// With several targets: who it is about, `process` being the first of them
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
 }
 
 impl Report {
@@ -238,6 +241,20 @@ pub struct Finding {
     pub fix: Fix,
     /// Whether it would
     pub fixable: bool,
+    /// With several targets: what each process holds of it, worst first
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Share>,
+}
+
+/// What one process holds of a finding in several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The process
+    pub pid: i32,
+    /// How many it holds, estimated where sampled
+    pub count: u64,
+    /// How sure of it alone
+    pub verdict: Verdict,
 }
 
 /// A share with what it may be, at 95 %.
@@ -293,6 +310,9 @@ pub struct Frame {
 /// One held object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
+    /// Its process, where a finding is in several
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
     /// Its descriptor
     pub fd: Option<i32>,
     /// Seconds since it was created

@@ -30,6 +30,7 @@ pub fn report() -> Report {
         ],
         suppressed: vec![],
         children: vec![],
+        processes: vec![],
     }
 }
 
@@ -133,6 +134,7 @@ fn leak() -> Finding {
         local: Some("10.0.0.5:41000".into()),
         peer: Some("10.0.0.9:443".into()),
         path: None,
+        pid: None,
     };
     Finding {
         id: "sockets-00000000deadbeef".into(),
@@ -154,6 +156,7 @@ fn leak() -> Finding {
         resources: (0..5).map(|at| socket(17 + at, 18_000.0 - f64::from(at))).collect(),
         fix: Fix::Eof,
         fixable: true,
+        processes: vec![],
     }
 }
 

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::facts::{Facts, FdFact, SocketFact};
 use super::kinds;
 use crate::attach::Running;
-use crate::kernel::descriptors::Depth;
+use crate::kernel::descriptors::{self, Depth};
 use crate::kernel::sockets::{Socket, Sockets, TcpTimes};
 use crate::kernel::{
     Descriptor, Descriptors, KernelError, ProcDir, Process, available, cgroup, threads,
@@ -89,6 +89,10 @@ fn fact(open: Descriptor, sockets: &Sockets) -> FdFact {
             .map(u64::from)
             .or(since_made),
         socket: socket.map(socket_fact),
+        position: match open.facts {
+            descriptors::Facts::File { position, .. } => Some(position),
+            _ => None,
+        },
         ..FdFact::default()
     }
 }

@@ -67,6 +67,9 @@ pub struct FdFact {
     /// A socket's addresses and state
     #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<SocketFact>,
+    /// The position in a file or directory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
     /// Whether a thread waits in a call on it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<bool>,

@@ -4,6 +4,7 @@
 //! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
 //!   beside the segment; [`file`] saves it with the segment
 //! - [`sites`], [`heap`], [`descriptors`]: the tables, merged and checked
+//! - [`identity`]: which process it is, for good
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
 pub mod build;
@@ -12,6 +13,7 @@ pub mod descriptors;
 pub mod facts;
 pub mod file;
 pub mod heap;
+pub mod identity;
 pub mod kinds;
 pub mod look;
 mod notes;
@@ -21,5 +23,6 @@ pub mod take;
 pub use build::Snapshot;
 pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
+pub use identity::Identity;
 pub use sites::{Live, Site, Sites, Stats};
 pub use take::{Taken, of_target, take};

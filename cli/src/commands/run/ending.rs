@@ -5,12 +5,12 @@ use crate::args::{Format, RunArgs};
 use crate::attach::process::{Running, own_namespace};
 use crate::attach::{Record, Target, records};
 use crate::commands::common::{emit, emit_error, wanted, writer_for};
-use crate::commands::names::names;
-use crate::detect::{Context, report};
+use crate::commands::judge::Judged;
 use crate::error::Error;
 use crate::model::{Finding, Kind, Report, Verdict};
 use crate::snapshot::take;
 use crate::snapshot::take::moment_of;
+use crate::state::State;
 
 /// Children shown; a build has thousands.
 const CHILDREN: usize = 10;
@@ -43,15 +43,16 @@ impl Ending {
     /// The report on the program, with those on its children in it; the worst
     /// child's where the program itself left none. None when nobody did.
     pub fn report(&self, args: &RunArgs) -> Result<Option<Report>, Error> {
+        let mut state = State::open();
         let main = self
             .main
             .as_ref()
-            .map(|main| one(main, args, true))
+            .map(|main| one(main, args, true, &mut state))
             .transpose()?;
         let children = self
             .children
             .iter()
-            .filter_map(|record| one(record, args, false).ok());
+            .filter_map(|record| one(record, args, false, &mut state).ok());
         let mut children: Vec<Report> = children.filter(worth_showing).collect();
         children.sort_by_key(|child| (child.worst(), child.process.started_at));
         let first = || (!children.is_empty()).then(|| children.remove(0));
@@ -68,6 +69,7 @@ impl Ending {
             .coverage
             .notes
             .extend(note(self.running.len(), running));
+        whole.coverage.notes.extend(state.take_notes());
         children.truncate(CHILDREN);
         whole.children = children;
         Ok(Some(whole))
@@ -111,7 +113,14 @@ fn still_runs(record: &Record) -> bool {
 
 /// A segment does not tell when its process ended, only when it last did
 /// something; `just_ended` is for the one that the wrapper saw end.
-fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Error> {
+///
+/// A build has thousands of children: only those that are worth showing teach.
+fn one(
+    record: &Record,
+    args: &RunArgs,
+    just_ended: bool,
+    state: &mut State,
+) -> Result<Report, Error> {
     let segment = record.read()?;
     let now_ms = moment_of(&segment.view("The record")?.header());
     let mut taken = take(Target::Ended {
@@ -119,13 +128,15 @@ fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Erro
         segment,
     })?;
     taken.facts.ended_ms = just_ended.then_some(now_ms);
-    let snapshot = taken.snapshot("The record")?;
-    Ok(report(
-        &snapshot,
-        &wanted(&args.select, args.format != Format::Text),
-        &Context::default(),
-        names(&snapshot, false).as_mut(),
-    ))
+    let mut snapshot = taken.snapshot("The record")?;
+    let wanted = wanted(&args.select, args.format != Format::Text);
+    let known = state.recall(&snapshot, &wanted);
+    known.process.earlier.sharpen(&mut snapshot);
+    let judged = Judged::of(&snapshot, &wanted, &known, false);
+    if just_ended || worth_showing(&judged.report) {
+        judged.keep(&snapshot, &wanted, state);
+    }
+    Ok(judged.report)
 }
 
 /// Suspects and worse, and descriptors that were never closed. Some heap is

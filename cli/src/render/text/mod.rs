@@ -4,6 +4,7 @@
 mod doctor;
 mod fds;
 mod finding;
+mod learned;
 mod list;
 mod next;
 mod report;
@@ -14,7 +15,7 @@ mod young;
 
 use super::{Layout, Render};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, List, Report};
+use crate::model::{Doctor, Fds, Labels, Learned, List, Report};
 
 /// The text writer. It always colours; whoever prints it takes colours out
 /// where they are not wanted.
@@ -57,5 +58,13 @@ impl Render for Text {
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {
         Ok(doctor::text(doctor, self.layout))
+    }
+
+    fn learned(&self, learned: &Learned) -> Result<String, OutputError> {
+        Ok(learned::programs(learned, self.layout))
+    }
+
+    fn labels(&self, labels: &Labels) -> Result<String, OutputError> {
+        Ok(learned::labels(labels, self.layout))
     }
 }

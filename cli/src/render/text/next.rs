@@ -34,6 +34,12 @@ fn next(report: &Report) -> Vec<(String, &'static str)> {
     if !report.process.alive {
         return of_ended(report);
     }
+    // Of several processes the one that is worst.
+    let worst = report
+        .findings
+        .first()
+        .and_then(|worst| worst.processes.first());
+    let pid = worst.map_or(pid, |share| share.pid);
     match report.findings.first() {
         Some(worst) if worst.verdict == Verdict::Leak => of_leak(pid, worst),
         Some(worst) if worst.verdict < Verdict::Early => of_suspect(pid, worst),

@@ -17,6 +17,7 @@ pub const INDENT: usize = 9;
 /// Appends the report.
 pub fn write(out: &mut String, report: &Report, layout: Layout) {
     head(out, report, layout);
+    others(out, report, layout);
     line(out, format_args!("{}", answer(report, layout)));
     let judged = |finding: &&Finding| finding.verdict < Verdict::Early || layout.all;
     for finding in report.findings.iter().filter(judged) {
@@ -73,6 +74,20 @@ fn head(out: &mut String, report: &Report, layout: Layout) {
             paint(FAINT, cmdline)
         ),
     );
+}
+
+/// `and 2 more: pid 4313, 4314`
+fn others(out: &mut String, report: &Report, layout: Layout) {
+    let pids: Vec<String> = report
+        .processes
+        .iter()
+        .skip(1)
+        .map(|process| process.pid.to_string())
+        .collect();
+    if !pids.is_empty() {
+        let text = format!("and {} more: pid {}", pids.len(), pids.join(", "));
+        out.push_str(&faint(&wrap(&text, 2, layout.width)));
+    }
 }
 
 /// The answer to the first question, in one line.
