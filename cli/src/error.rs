@@ -22,6 +22,9 @@ pub enum Error {
     /// A file of rules is wrong
     #[error(transparent)]
     Rules(#[from] crate::rules::RuleError),
+    /// The state folder cannot be used
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
     /// The request makes no sense
     #[error("{0}")]
     Usage(String),
@@ -285,7 +288,7 @@ impl Error {
             Self::Run(RunError::NotFound(_)) => 127,
             Self::Run(RunError::CannotStart { .. }) => 126,
             Self::Run(_) => 125,
-            Self::Output(_) | Self::Rules(_) | Self::Usage(_) => 2,
+            Self::Output(_) | Self::Rules(_) | Self::State(_) | Self::Usage(_) => 2,
             Self::Refused(_) => 5,
         }
     }

@@ -14,6 +14,7 @@ pub fn memguard(args: &[&str], folder: &Path) -> Output {
     command
         .args(args)
         .env("MEMGUARD_DIR", folder)
+        .env("MEMGUARD_STATE", folder.join("state"))
         .env_remove("LD_PRELOAD");
     command.output().expect("the command line can be started")
 }

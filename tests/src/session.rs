@@ -60,6 +60,7 @@ impl<'a> Session<'a> {
         if let Some(mode) = mode {
             bash.env("WATCH", artifacts::library());
             bash.env("MEMGUARD_DIR", scratch.segments());
+            bash.env("MEMGUARD_STATE", scratch.segments().join("state"));
             bash.envs(mode.variables().iter().copied());
         }
         bash.stdin(Stdio::piped())

@@ -20,8 +20,10 @@ pub enum Format {
 /// The least verdict that makes the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Worth {
-    /// Proven leaks only
+    /// Leaks only
     Leak,
+    /// What hardly ever shrinks as well
+    Growing,
     /// Suspects as well
     Suspect,
 }

@@ -3,6 +3,8 @@
 mod common;
 mod doctor;
 mod fds;
+mod label;
+mod learn;
 mod list;
 mod mode;
 mod report;
@@ -17,6 +19,10 @@ pub use crate::model::{Kind, Mode};
 pub use common::{Format, OutputArgs, Worth};
 pub use doctor::DoctorArgs;
 pub use fds::{FdSort, FdsArgs};
+pub use label::{LabelAction, LabelArgs, LabelListArgs, LabelledArgs};
+pub use learn::{
+    LearnAction, LearnArgs, LearnExportArgs, LearnImportArgs, LearnResetArgs, LearnShowArgs,
+};
 pub use list::{ListArgs, ListSort};
 pub use mode::ModeArgs;
 pub use report::{FindingSort, ReportArgs, RulesArgs, SelectArgs};
@@ -92,6 +98,10 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Switch a running process between light, deep and off
     Mode(ModeArgs),
+    /// Say of a finding that it is a leak, or that it is none
+    Label(LabelArgs),
+    /// Show, reset, export or import what earlier runs taught
+    Learn(LearnArgs),
     /// Say how much of a program memguard can see, and what to do about the rest
     Doctor(DoctorArgs),
     /// Print a completion script for your shell

@@ -58,14 +58,22 @@ pub enum FindingSort {
     after_help = "Examples:\n  memguard report 4312                         what pid 4312 holds and leaks\n  \
     memguard report server --kind sockets        only its sockets\n  \
     memguard report server --format json -o r.json\n  \
+    memguard report server --for 60s             watch it for a minute first\n  \
+    memguard report --tree 4312                  a server and its workers, the same site as one finding\n  \
     memguard snapshot server -o before.mg        then, an hour later:\n  \
     memguard report server --since before.mg     only what came since and stayed\n  \
     memguard report server --gen-suppressions >> memguard.toml   hide from now on what is found"
 )]
 pub struct ReportArgs {
-    /// A pid, a process name, or a snapshot file
-    #[arg(value_name = "TARGET")]
-    pub target: String,
+    /// Pids, process names, or snapshot files; what several hold of one site is one finding
+    #[arg(value_name = "TARGET", required_unless_present = "tree", num_args = 1..)]
+    pub targets: Vec<String>,
+    /// A process and all its descendants that have the library in them
+    #[arg(long, value_name = "PID", conflicts_with = "targets")]
+    pub tree: Option<i32>,
+    /// Watch for this long first
+    #[arg(long = "for", value_parser = parse_span, value_name = "SPAN")]
+    pub watch: Option<Duration>,
     /// Which findings are wanted
     #[command(flatten)]
     pub select: SelectArgs,

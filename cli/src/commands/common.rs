@@ -123,6 +123,7 @@ pub fn fails(report: &Report, fail_on: Option<Worth>) -> bool {
     match fail_on {
         None => false,
         Some(Worth::Leak) => worst.is_some_and(|worst| worst <= Verdict::Leak),
+        Some(Worth::Growing) => worst.is_some_and(|worst| worst <= Verdict::Growing),
         Some(Worth::Suspect) => worst.is_some_and(|worst| worst <= Verdict::Suspect),
     }
 }

@@ -57,7 +57,7 @@ fn row(snapshot: &Snapshot, open: &Descriptor, symbols: &mut dyn Symbolise) -> F
             .or_else(|| open.kind.map(|kind| kind.noun(1).to_owned()))
             .unwrap_or_default(),
         age_s: snapshot.descriptor_age_s(open),
-        idle_s: snapshot.idle_s(open),
+        idle_s: snapshot.idle_at_least_s(open),
         state: socket.state,
         local: socket.local,
         peer: socket.peer,

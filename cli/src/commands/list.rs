@@ -12,6 +12,7 @@ use crate::detect::{Offsets, Wanted, report};
 use crate::error::{Error, TargetError};
 use crate::model::{List, ListRow, Verdict};
 use crate::snapshot::{Snapshot, of_target};
+use crate::state::State;
 
 /// Runs the verb.
 pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
@@ -21,8 +22,10 @@ pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
         processes: Vec::new(),
         notes: Vec::new(),
     };
-    running(&mut list);
-    ended(&mut list);
+    let mut state = State::open();
+    running(&mut list, &mut state);
+    ended(&mut list, &mut state);
+    list.notes.extend(state.take_notes());
     sort(&mut list.processes, args.sort);
     let text = table_writer(&args.output).list(&list)?;
     emit(&text, args.output.output.as_deref())?;
@@ -30,7 +33,7 @@ pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
 }
 
 /// Every process that has a segment mapped, in any namespace that we see.
-fn running(list: &mut List) {
+fn running(list: &mut List, state: &mut State) {
     let own = rustix::process::geteuid();
     let mine = |process: &Running| own.is_root() || process.uid == own.as_raw();
     for process in process::all().filter(mine) {
@@ -47,16 +50,16 @@ fn running(list: &mut List) {
                 continue;
             }
         };
-        add(list, of_target(target));
+        add(list, of_target(target), state);
     }
 }
 
 /// Every record whose process does not run.
-fn ended(list: &mut List) {
+fn ended(list: &mut List, state: &mut State) {
     let own = process::own_namespace();
     for record in records::all() {
         if !still_runs(&record, own, list) {
-            add(list, target::ended(&record).and_then(of_target));
+            add(list, target::ended(&record).and_then(of_target), state);
         }
     }
 }
@@ -78,18 +81,21 @@ fn still_runs(record: &Record, own: Option<u64>, list: &List) -> bool {
     inner.contains(&(record.name.pid, record.name.start_ticks))
 }
 
-fn add(list: &mut List, snapshot: Result<Snapshot, Error>) {
+fn add(list: &mut List, snapshot: Result<Snapshot, Error>, state: &mut State) {
     match snapshot {
-        Ok(snapshot) => list.processes.push(row(&snapshot)),
+        Ok(snapshot) => list.processes.push(row(snapshot, state)),
         Err(Error::Target(TargetError::Vanished(_))) => {}
         Err(error) => list.notes.push(error.to_string()),
     }
 }
 
-/// What is merely held is nothing to look into.
-fn row(snapshot: &Snapshot) -> ListRow {
+/// A glance is no look: nothing is counted or kept.
+fn row(mut snapshot: Snapshot, state: &mut State) -> ListRow {
+    let wanted = Wanted::default();
+    let known = state.recall(&snapshot, &wanted);
+    known.process.earlier.sharpen(&mut snapshot);
     // Names take long to look up, and nothing here shows them.
-    let report = report(snapshot, &Wanted::default(), &mut Offsets);
+    let report = report(&snapshot, &wanted, &known.context(), &mut Offsets);
     let totals = &report.totals;
     ListRow {
         process: snapshot.process.clone(),

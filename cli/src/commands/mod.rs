@@ -4,9 +4,13 @@ mod common;
 mod completions;
 mod doctor;
 mod fds;
+mod judge;
+mod label;
+mod learn;
 mod list;
 mod mode;
 mod names;
+mod observe;
 mod report;
 mod rules;
 mod run;
@@ -30,6 +34,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Command::Fds(args) => fds::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Mode(args) => mode::run(&args),
+        Command::Label(args) => label::run(&args),
+        Command::Learn(args) => learn::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
         Command::Doctor(args) => doctor::run(&args),

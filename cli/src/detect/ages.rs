@@ -13,11 +13,20 @@ impl Snapshot {
     }
 
     /// Seconds since a descriptor was last used, at the least: the kernel's
-    /// word for connected TCP, else a stamp of the library's. Creation stamps
-    /// too; where there is no stamp, not all uses are seen.
+    /// word for connected TCP, else a stamp of the library's, else what two looks
+    /// told of stdio. Creation stamps too; where there is no stamp, not all uses
+    /// are seen.
     #[must_use]
     pub fn idle_s(&self, open: &Descriptor) -> Option<f64> {
         idle_ms(open, self.moment_ms).map(|ms| ms as f64 / 1000.0)
+    }
+
+    /// The same; of stdio also what is only known to be the least, however
+    /// little of its life that is.
+    #[must_use]
+    pub fn idle_at_least_s(&self, open: &Descriptor) -> Option<f64> {
+        let still = || since_still(open, self.moment_ms).map(|ms| ms as f64 / 1000.0);
+        self.idle_s(open).or_else(still)
     }
 }
 
@@ -25,9 +34,24 @@ fn idle_ms(open: &Descriptor, moment_ms: u64) -> Option<u64> {
     let socket = open.fact.as_ref().and_then(|fact| fact.socket.as_ref());
     let idle = socket
         .and_then(without_data)
-        .or_else(|| since_stamp(open, moment_ms))?;
+        .or_else(|| since_stamp(open, moment_ms))
+        .or_else(|| nearly_all_its_life(open, moment_ms))?;
     let age = open.born_ms.map(|born| moment_ms.saturating_sub(born));
     Some(age.map_or(idle, |age| idle.min(age)))
+}
+
+/// Since the first look that saw the position where it is now.
+fn since_still(open: &Descriptor, moment_ms: u64) -> Option<u64> {
+    Some(moment_ms.saturating_sub(open.still_since_ms?))
+}
+
+/// A position that moved since the look before says when it was used. One that
+/// stands still since some look says nothing of the time before that: it counts
+/// as known once nine tenths of its life have been seen.
+fn nearly_all_its_life(open: &Descriptor, moment_ms: u64) -> Option<u64> {
+    let still_ms = since_still(open, moment_ms)?;
+    let age_ms = moment_ms.saturating_sub(open.born_ms?);
+    (still_ms == 0 || still_ms.saturating_mul(10) >= age_ms.saturating_mul(9)).then_some(still_ms)
 }
 
 /// Since data went either way, of a connected socket: the kernel's times of
@@ -96,6 +120,20 @@ mod tests {
             assert_eq!(idle_ms(&tcp(state, Some(4_000)), 60_000), None, "{state}");
         }
         assert_eq!(idle_ms(&tcp("ESTABLISHED", None), 60_000), None);
+    }
+
+    #[test]
+    fn a_position_seen_for_a_while_does_not_speak_of_the_time_before() {
+        let still = |since| Descriptor {
+            born_ms: Some(0),
+            stdio: true,
+            still_since_ms: Some(since),
+            ..Descriptor::default()
+        };
+        assert_eq!(idle_ms(&still(1_000), 60_000), Some(59_000));
+        assert_eq!(idle_ms(&still(59_000), 60_000), None);
+        assert_eq!(since_still(&still(59_000), 60_000), Some(1_000));
+        assert_eq!(idle_ms(&still(60_000), 60_000), Some(0));
     }
 
     #[test]

@@ -1,103 +1,44 @@
-//! Findings about what takes no descriptor: timers, registrations, watches,
-//! threads, children.
+//! What takes no descriptor: timers, registrations, watches, threads, children.
+//! What the model is told of them, and what is proven.
 
-use super::{Found, Wanted, assess};
-use crate::model::{Kind, Verdict};
-use crate::snapshot::{Site, Snapshot, Thing, ThingState};
+use super::model::{Holding, Idle};
+use crate::snapshot::{Snapshot, Thing, ThingState};
 use shm_protocol::codes::Kind as Row;
 
-/// What is proven of a site's things, and what its counts say of the rest.
-pub fn judge(
-    snapshot: &Snapshot,
-    at: usize,
-    site: &Site,
-    kind: Kind,
-    wanted: &Wanted,
-) -> Vec<Found> {
-    let (stale, rest): (Vec<usize>, Vec<usize>) = of_interest(snapshot, site, wanted)
-        .partition(|at| snapshot.things[*at].state == ThingState::Stale);
-    // A registration that is not stale ends with its descriptor, of which
-    // there is a finding already.
-    let rest = rest
-        .into_iter()
-        .filter(|at| snapshot.things[*at].row != Row::Registration)
-        .collect();
-    let proof = proof(snapshot, at, site, kind, stale, wanted);
-    let counts = by_counts(snapshot, at, site, kind, rest, wanted);
-    proof.into_iter().chain(counts).collect()
+/// A stale registration needs no statistics: the kernel lists it, and its
+/// number is closed or names another file.
+#[must_use]
+pub fn is_proven(thing: &Thing) -> bool {
+    thing.state == ThingState::Stale
 }
 
-fn of_interest<'a>(
-    snapshot: &'a Snapshot,
-    site: &'a Site,
-    wanted: &Wanted,
-) -> impl Iterator<Item = usize> + 'a {
-    let after = wanted.born_after_ms;
-    let young = move |thing: &Thing| {
-        after.is_none_or(|after| thing.born_ms.is_some_and(|born| born > after))
-    };
-    let all = site.live.things.iter().copied();
-    all.filter(move |at| young(&snapshot.things[*at]))
-}
-
-fn proof(
-    snapshot: &Snapshot,
-    at: usize,
-    site: &Site,
-    kind: Kind,
-    stale: Vec<usize>,
-    wanted: &Wanted,
-) -> Option<Found> {
-    let births = born(snapshot, &stale);
-    (!stale.is_empty()).then(|| Found {
-        site: at,
-        kind,
-        verdict: Verdict::Leak,
-        confidence: Some(1.0),
-        count: stale.len() as u64,
-        bytes: None,
-        descriptors: Vec::new(),
-        things: stale,
-        assessment: assess::assess(site, &births, kind, snapshot.moment_ms, wanted),
+/// As the model takes it. A registration that is not stale ends with its
+/// descriptor, which is judged already.
+#[must_use]
+pub fn holding(snapshot: &Snapshot, thing: &Thing) -> Option<Holding> {
+    if thing.row == Row::Registration && !is_proven(thing) {
+        return None;
+    }
+    // What nobody knows the birth of is as old as what we know of.
+    let born_ms = thing.born_ms.unwrap_or(0);
+    let used_ms = thing.used_ms.unwrap_or(born_ms);
+    Some(Holding {
+        born_ms,
+        idle: Idle::Known(snapshot.moment_ms.saturating_sub(used_ms)),
+        abandoned: is_over(thing),
     })
 }
 
-fn by_counts(
-    snapshot: &Snapshot,
-    at: usize,
-    site: &Site,
-    kind: Kind,
-    things: Vec<usize>,
-    wanted: &Wanted,
-) -> Option<Found> {
-    let births = born(snapshot, &things);
-    let assessment = assess::assess(site, &births, kind, snapshot.moment_ms, wanted);
-    let verdict = assessment.verdict()?;
-    let held = things.iter().filter_map(|at| snapshot.things[*at].bytes);
-    Some(Found {
-        site: at,
-        kind,
-        verdict,
-        confidence: (verdict == Verdict::Suspect).then(|| assessment.confidence()),
-        count: things.len() as u64,
-        bytes: held.reduce(u64::saturating_add),
-        descriptors: Vec::new(),
-        things,
-        assessment,
-    })
-}
-
-fn born(snapshot: &Snapshot, things: &[usize]) -> Vec<u64> {
-    let born = things.iter().filter_map(|at| snapshot.things[*at].born_ms);
-    let mut born: Vec<u64> = born.collect();
-    born.sort_unstable();
-    born
+/// It has ended, and only its owner's word is missing: nothing else can use it.
+fn is_over(thing: &Thing) -> bool {
+    matches!(thing.state, ThingState::Ended | ThingState::Zombie)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::find;
+    use super::super::{Context, Wanted, find};
     use super::*;
+    use crate::model::{Kind, Verdict};
     use crate::snapshot::Facts;
     use crate::snapshot::facts::{RegistrationFact, StaleFact};
 
@@ -122,14 +63,14 @@ mod tests {
     #[test]
     fn what_is_stale_is_proven_and_what_is_not_is_no_finding() {
         let snapshot = snapshot();
-        let (found, _) = find(&snapshot, &Wanted::default());
+        let (found, _) = find(&snapshot, &Wanted::default(), &Context::default());
         assert_eq!(found.len(), 1);
         let proof = &found[0];
         assert_eq!(
-            (proof.kind, proof.verdict),
+            (proof.kind, proof.verdict()),
             (Kind::Listeners, Verdict::Leak)
         );
-        assert_eq!((proof.count, proof.confidence), (2, Some(1.0)));
+        assert_eq!((proof.count, proof.decision.confidence), (2, Some(1.0)));
         assert_eq!(proof.things.len(), 2);
     }
 
@@ -139,6 +80,6 @@ mod tests {
             kinds: vec![Kind::Threads, Kind::Children],
             ..Wanted::default()
         };
-        assert!(find(&snapshot(), &wanted).0.is_empty());
+        assert!(find(&snapshot(), &wanted, &Context::default()).0.is_empty());
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! - [`proc_dir`]: one `/proc/PID`, held open; [`error`]: what can go wrong;
 //!   [`text`]: small parsers
-//! - [`process`]: who it is; [`access`]: what we may do; [`cgroup`]: its share
-//!   of the memory
+//! - [`process`]: who it is; [`access`]: what we may do; [`cgroup`] and
+//!   [`available`]: its share of the memory and what is left
 //! - [`descriptors`]: every open descriptor, its kind and its facts
 //! - [`sockets`]: the state of each socket
 //! - [`threads`] and [`blocked`]: the threads and what they block on;
@@ -18,6 +18,7 @@
 //! as it came (lossily decoded), for the renderer to neutralise.
 
 pub mod access;
+pub mod available;
 pub mod blocked;
 pub mod cgroup;
 pub mod children;

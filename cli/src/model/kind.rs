@@ -65,7 +65,8 @@ impl Kind {
             Self::Children => ("child", "children"),
             Self::Memory => ("block", "blocks"),
             Self::Mappings => ("mapping", "mappings"),
-            Self::Caches => ("cache", "caches"),
+            // A cache is told of by the blocks that it holds.
+            Self::Caches => ("block", "blocks"),
             Self::Cycles => ("cycle", "cycles"),
         };
         if count == 1 { one } else { many }

@@ -4,18 +4,23 @@
 mod doctor;
 mod fds;
 mod kind;
+mod learned;
 mod list;
 mod memory;
+mod merge;
 mod process;
 mod report;
 
 pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
 pub use kind::Kind;
+pub use learned::{Labelled, Labels, Learned, LearnedProgram, LearnedSite};
 pub use list::{List, ListRow};
 pub use memory::{Memory, MemoryPart, PartName};
+pub use merge::merge;
 pub use process::{Mode, Policy, Process};
 pub use report::{
     BadClose, Coverage, Finding, Fix, Frame, Health, HealthPart, HeapCoverage, Held, Lifetimes,
-    Overhead, Report, Resource, SuppressedRule, TimerState, Totals, Verdict,
+    Overhead, Report, Resource, Share, Stays, SuppressedRule, Survivors, TimerState, Totals,
+    Verdict,
 };

@@ -37,6 +37,9 @@ pub struct Report {
     /// After `memguard run`: the reports on child processes with findings
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Report>,
+    /// With several targets: who it is about, `process` being the first of them
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
 }
 
 impl Report {
@@ -170,7 +173,7 @@ pub enum Verdict {
     Leak,
     /// Hardly ever freed and still growing; may be a cache
     Growing,
-    /// Looks like one, but nothing tells whether it is used
+    /// Looks like one, but a question is open: whether it is used, mostly
     Suspect,
     /// Not enough seen yet
     Early,
@@ -237,6 +240,9 @@ pub struct Finding {
     pub rate_per_hour: Option<f64>,
     /// Seconds until a limit is hit at that rate
     pub exhaustion_s: Option<f64>,
+    /// The share of what the site makes that stays
+    #[serde(default)]
+    pub stays: Option<Stays>,
     /// One sentence a person believes
     pub summary: String,
     /// What speaks for the verdict, one fact each
@@ -246,6 +252,10 @@ pub struct Finding {
     pub labels: Vec<String>,
     /// Lifetimes of those that were given back
     pub lifetimes: Option<Lifetimes>,
+    /// The share that lives longer than an age, for pictures; at most 20
+    /// points, for leak, growing and suspect only
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub survival: Vec<Survivors>,
     /// Where they were created, innermost call first
     pub stack: Vec<Frame>,
     /// The held objects, oldest first
@@ -254,6 +264,40 @@ pub struct Finding {
     pub fix: Fix,
     /// Whether it would
     pub fixable: bool,
+    /// With several targets: what each process holds of it, worst first
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Share>,
+}
+
+/// What one process holds of a finding in several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The process
+    pub pid: i32,
+    /// How many it holds, estimated where sampled
+    pub count: u64,
+    /// How sure of it alone
+    pub verdict: Verdict,
+}
+
+/// A share with what it may be, at 95 %.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stays {
+    /// As counted
+    pub share: f64,
+    /// At the least
+    pub low: f64,
+    /// At the most
+    pub high: f64,
+}
+
+/// One point of a survival curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Survivors {
+    /// Age in seconds
+    pub age_s: f64,
+    /// Share that lives longer
+    pub share: f64,
 }
 
 /// Lifetimes of the objects that were given back.
@@ -289,6 +333,9 @@ pub struct Frame {
 /// One held object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
+    /// Its process, where a finding is in several
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
     /// Its descriptor
     pub fd: Option<i32>,
     /// Seconds since it was created

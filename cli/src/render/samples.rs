@@ -36,6 +36,7 @@ pub fn report() -> Report {
             objects: 40,
         }],
         children: vec![],
+        processes: vec![],
     }
 }
 
@@ -193,11 +194,14 @@ fn leak() -> Finding {
             .into(),
         evidence: vec!["Socket states: 60 in CLOSE_WAIT.".into()],
         labels: vec!["upstream pool".into()],
+        stays: Some(Stays { share: 0.006, low: 0.004_664, high: 0.007_715 }),
+        survival: vec![Survivors { age_s: 1.024, share: 0.01 }, Survivors { age_s: 2.896, share: 0.006 }],
         lifetimes: Some(Lifetimes { completed: 9940, p50_s: 0.1, p90_s: 0.4, p99_s: 1.2, longest_s: 2.1 }),
         stack: stack(),
         resources: (0..5).map(|at| socket(17 + at, 18_000.0 - f64::from(at))).collect(),
         fix: Fix::Eof,
         fixable: true,
+        processes: vec![],
     }
 }
 
@@ -214,6 +218,8 @@ fn suspect() -> Finding {
         evidence: vec![],
         labels: vec![],
         lifetimes: None,
+        stays: None,
+        survival: vec![],
         stack: stack()[1..3].to_vec(),
         resources: vec![],
         fix: Fix::None,

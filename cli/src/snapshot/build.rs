@@ -8,6 +8,7 @@ use super::closes::{self, BadClose};
 use super::descriptors::{self, Descriptor};
 use super::facts::Facts;
 use super::heap::{self, HeapTotals};
+use super::identity::Identity;
 use super::notes;
 use super::sites::Sites;
 use super::things::{self, Thing};
@@ -42,6 +43,10 @@ pub struct Snapshot {
     pub fd_limit: Option<u64>,
     /// What the frames refer to
     pub modules: Vec<ModuleInfo>,
+    /// Which process it is, none without a segment
+    pub identity: Option<Identity>,
+    /// Whether this is a look at the process itself and not at a saved one
+    pub fresh: bool,
 }
 
 impl Snapshot {
@@ -96,8 +101,11 @@ impl Snapshot {
             unknown_fds: Some(checked.unknown),
             notes: all_notes,
         };
+        let process = process(&facts, Some((&header, &modules)), Some(moment_ms));
         Self {
-            process: process(&facts, Some((&header, &modules)), Some(moment_ms)),
+            identity: Some(identity(&header, process.build_id.as_deref())),
+            fresh: true,
+            process,
             moment_ms,
             coverage,
             heap: (covered != HeapCoverage::None || heap.rows > 0).then_some(heap),
@@ -142,6 +150,8 @@ impl Snapshot {
             things_dropped: 0,
             fd_limit: facts.fd_limit,
             modules: Vec::new(),
+            identity: None,
+            fresh: true,
             facts,
         }
     }
@@ -205,6 +215,17 @@ fn process(
             .or_else(|| inside.and_then(|(header, modules)| own_build_id(header, modules))),
         instrumented: inside.is_some(),
         library: inside.is_some() || facts.library,
+    }
+}
+
+fn identity(header: &HeaderInfo, build_id: Option<&str>) -> Identity {
+    Identity {
+        namespace: header.pid_namespace,
+        pid: header.pid as i32,
+        start_ticks: header.start_ticks,
+        created_ns: header.created_real_ns,
+        executable: header.executable.clone(),
+        program: Identity::program_of(build_id, &header.executable),
     }
 }
 

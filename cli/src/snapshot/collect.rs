@@ -10,11 +10,12 @@ use super::facts::{
 };
 use super::kinds;
 use crate::attach::Running;
-use crate::kernel::descriptors::{Depth, Facts as Seen, stale};
+use crate::kernel::descriptors::{self, Depth, Facts as Seen, stale};
 use crate::kernel::sockets::{Socket, Sockets, TcpTimes};
 use crate::kernel::timers::{self, Notify};
 use crate::kernel::{
-    Descriptor, Descriptors, KernelError, ProcDir, Process, children, text, threads,
+    Descriptor, Descriptors, KernelError, ProcDir, Process, available, cgroup, children, text,
+    threads,
 };
 
 /// Everything the kernel tells this user about the process. What it does not
@@ -34,6 +35,7 @@ pub fn facts(process: &Running) -> Result<Facts, KernelError> {
         started_at: Timestamp::try_from(who.started_at).ok(),
         rss_bytes: Some(who.rss_bytes),
         fd_limit: who.open_files.and_then(|limit| limit.soft),
+        memory_headroom_bytes: headroom_bytes(&dir),
         comm: Some(who.comm),
         cmdline: Some(who.cmdline),
         ..Facts::default()
@@ -125,6 +127,12 @@ fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
     facts.watches = Some(watches);
 }
 
+/// The less of what the memory group and the machine have left.
+fn headroom_bytes(dir: &ProcDir) -> Option<u64> {
+    let group = cgroup::memory(dir).and_then(|memory| memory.headroom_bytes);
+    [group, available::bytes()].into_iter().flatten().min()
+}
+
 fn descriptors(
     dir: &ProcDir,
     sees_threads: bool,
@@ -183,6 +191,10 @@ fn fact(open: Descriptor, sockets: &Sockets) -> FdFact {
             .map(u64::from)
             .or(since_made),
         socket: socket.map(socket_fact),
+        position: match open.facts {
+            descriptors::Facts::File { position, .. } => Some(position),
+            _ => None,
+        },
         ..FdFact::default()
     }
 }

@@ -34,6 +34,12 @@ pub struct Descriptor {
     pub origin_known: bool,
     /// It belongs to a FILE* or DIR*, whose reads no hook sees
     pub stdio: bool,
+    /// Since when, at the latest, its position in the file has not moved; known
+    /// by comparing two looks
+    pub still_since_ms: Option<u64>,
+    /// Others use it too, or libc itself does, where no hook sees it: passed on
+    /// or received by SCM_RIGHTS, popen
+    pub elsewhere: bool,
     /// What the kernel said
     pub fact: Option<FdFact>,
 }
@@ -159,6 +165,9 @@ fn from_row(row: &DescriptorInfo, fact: Option<&FdFact>) -> Option<Descriptor> {
         inherited: Some(kind == Row::Inherited),
         origin_known: true,
         stdio: row.info.flags & fd_flag::STDIO != 0,
+        still_since_ms: None,
+        elsewhere: row.info.flags & fd_flag::SENT != 0
+            || matches!(kind, Row::Received | Row::Popen),
         fact: fact.cloned(),
     })
 }

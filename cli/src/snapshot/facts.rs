@@ -38,6 +38,10 @@ pub struct Facts {
     pub memory: Option<MemoryFact>,
     /// The soft limit on descriptors
     pub fd_limit: Option<u64>,
+    /// Bytes that it may still take: what its memory group has left, or the
+    /// machine, whichever is less
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_headroom_bytes: Option<u64>,
     /// Open descriptors by number; none when they could not be read
     pub descriptors: Option<Vec<FdFact>>,
     /// POSIX timers; none when they could not be read
@@ -94,6 +98,9 @@ pub struct FdFact {
     /// Disk space of such a file, free again when it is closed
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_bytes: Option<u64>,
+    /// The position in a file or directory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u64>,
     /// Whether a thread waits in a call on it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<bool>,

@@ -6,6 +6,8 @@
 //! - [`sites`], [`heap`], [`descriptors`], [`things`], [`closes`]: the tables,
 //!   merged and checked; `activity`: when descriptors were used last
 //! - [`memory`]: where the resident memory lies
+//! - [`identity`]: which process it is, for good
+//! - [`identity`]: which process it is, for good
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
 mod activity;
@@ -16,6 +18,7 @@ pub mod descriptors;
 pub mod facts;
 pub mod file;
 pub mod heap;
+pub mod identity;
 pub mod kinds;
 pub mod look;
 pub mod memory;
@@ -28,6 +31,7 @@ pub use build::Snapshot;
 pub use closes::BadClose;
 pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
+pub use identity::Identity;
 pub use memory::MemoryFact;
 pub use sites::{Live, Site, Sites, Stats};
 pub use take::{Taken, of_target, take};

@@ -43,7 +43,12 @@ pub fn of_target(target: Target) -> Result<Snapshot, Error> {
         Target::Saved { path } => {
             let saved = file::open(&path)?;
             let facts = saved.facts.clone();
-            Snapshot::build(facts, saved.segment(), None, &path.display().to_string())
+            let what = path.display().to_string();
+            let snapshot = Snapshot::build(facts, saved.segment(), None, &what)?;
+            Ok(Snapshot {
+                fresh: false,
+                ..snapshot
+            })
         }
         target => {
             let taken = take(target)?;

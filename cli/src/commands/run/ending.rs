@@ -5,13 +5,13 @@ use crate::args::{Format, RunArgs};
 use crate::attach::process::{Running, own_namespace};
 use crate::attach::{Record, Target, records};
 use crate::commands::common::{emit, emit_error, wanted, writer_for};
-use crate::commands::names::names;
-use crate::detect::report;
+use crate::commands::judge::Judged;
 use crate::error::Error;
 use crate::model::{Finding, Kind, Report, Verdict};
 use crate::rules::Rules;
 use crate::snapshot::take;
 use crate::snapshot::take::moment_of;
+use crate::state::State;
 
 /// Children shown; a build has thousands.
 const CHILDREN: usize = 10;
@@ -44,15 +44,16 @@ impl Ending {
     /// The report on the program, with those on its children in it; the worst
     /// child's where the program itself left none. None when nobody did.
     pub fn report(&self, args: &RunArgs, rules: &Rules) -> Result<Option<Report>, Error> {
+        let mut state = State::open();
         let main = self
             .main
             .as_ref()
-            .map(|main| one(main, args, rules, true))
+            .map(|main| one(main, args, rules, true, &mut state))
             .transpose()?;
         let children = self
             .children
             .iter()
-            .filter_map(|record| one(record, args, rules, false).ok());
+            .filter_map(|record| one(record, args, rules, false, &mut state).ok());
         let mut children: Vec<Report> = children.filter(worth_showing).collect();
         children.sort_by_key(|child| (child.worst(), child.process.started_at));
         let first = || (!children.is_empty()).then(|| children.remove(0));
@@ -69,6 +70,7 @@ impl Ending {
             .coverage
             .notes
             .extend(note(self.running.len(), running));
+        whole.coverage.notes.extend(state.take_notes());
         children.truncate(CHILDREN);
         whole.children = children;
         Ok(Some(whole))
@@ -112,7 +114,15 @@ fn still_runs(record: &Record) -> bool {
 
 /// A segment does not tell when its process ended, only when it last did
 /// something; `just_ended` is for the one that the wrapper saw end.
-fn one(record: &Record, args: &RunArgs, rules: &Rules, just_ended: bool) -> Result<Report, Error> {
+///
+/// A build has thousands of children: only those that are worth showing teach.
+fn one(
+    record: &Record,
+    args: &RunArgs,
+    rules: &Rules,
+    just_ended: bool,
+    state: &mut State,
+) -> Result<Report, Error> {
     let segment = record.read()?;
     let now_ms = moment_of(&segment.view("The record")?.header());
     let mut taken = take(Target::Ended {
@@ -120,14 +130,16 @@ fn one(record: &Record, args: &RunArgs, rules: &Rules, just_ended: bool) -> Resu
         segment,
     })?;
     taken.facts.ended_ms = just_ended.then_some(now_ms);
-    let snapshot = taken.snapshot("The record")?;
-    let mut report = report(
-        &snapshot,
-        &wanted(&args.select, args.format != Format::Text),
-        names(&snapshot, false).as_mut(),
-    );
-    rules.apply(&mut report);
-    Ok(report)
+    let mut snapshot = taken.snapshot("The record")?;
+    let wanted = wanted(&args.select, args.format != Format::Text);
+    let known = state.recall(&snapshot, &wanted);
+    known.process.earlier.sharpen(&mut snapshot);
+    let mut judged = Judged::of(&snapshot, &wanted, &known, false);
+    if just_ended || worth_showing(&judged.report) {
+        judged.keep(&snapshot, &wanted, state);
+    }
+    rules.apply(&mut judged.report);
+    Ok(judged.report)
 }
 
 /// Suspects and worse, and descriptors that were never closed. Some heap is

@@ -6,7 +6,7 @@ use super::report::{INDENT, faint};
 use super::style::{FAINT, STRONG, of, paint};
 use super::wrap::{cut, cut_front, width, wrap};
 use crate::detect::place;
-use crate::model::{Finding, Frame, Resource};
+use crate::model::{Finding, Frame, Resource, Verdict};
 use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
@@ -38,6 +38,9 @@ pub fn full(out: &mut String, finding: &Finding, layout: Layout) {
     }
     for fact in &finding.evidence {
         out.push_str(&faint(&wrap(&safe(fact), INDENT + 2, layout.width)));
+    }
+    if finding.verdict < Verdict::Early {
+        out.push_str(&faint(&wrap(&finding.id, INDENT + 2, layout.width)));
     }
     stack(out, &finding.stack, layout);
     examples(out, finding, layout);
@@ -132,7 +135,12 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
         EXAMPLES.min(finding.resources.len())
     };
     for open in &finding.resources[..shown] {
-        let mut words: Vec<String> = open.fd.map(|fd| format!("fd {fd}")).into_iter().collect();
+        let mut words: Vec<String> = open
+            .pid
+            .map(|pid| format!("pid {pid}"))
+            .into_iter()
+            .collect();
+        words.extend(open.fd.map(|fd| format!("fd {fd}")));
         words.extend(open.what.clone());
         words.extend(open.state.clone().filter(|_| open.what.is_none()));
         words.extend(open.path.clone());

@@ -5,6 +5,7 @@ mod closes;
 mod doctor;
 mod fds;
 mod finding;
+mod learned;
 mod list;
 mod next;
 mod report;
@@ -16,7 +17,7 @@ mod young;
 
 use super::{Layout, Render};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, List, Report};
+use crate::model::{Doctor, Fds, Labels, Learned, List, Report};
 
 /// The text writer. It always colours; whoever prints it takes colours out
 /// where they are not wanted.
@@ -59,5 +60,13 @@ impl Render for Text {
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {
         Ok(doctor::text(doctor, self.layout))
+    }
+
+    fn learned(&self, learned: &Learned) -> Result<String, OutputError> {
+        Ok(learned::programs(learned, self.layout))
+    }
+
+    fn labels(&self, labels: &Labels) -> Result<String, OutputError> {
+        Ok(learned::labels(labels, self.layout))
     }
 }

@@ -18,6 +18,7 @@ pub const INDENT: usize = 9;
 /// Appends the report.
 pub fn write(out: &mut String, report: &Report, layout: Layout) {
     head(out, report, layout);
+    others(out, report, layout);
     line(out, format_args!("{}", answer(report, layout)));
     let judged = |finding: &&Finding| finding.verdict < Verdict::Early || layout.all;
     for finding in report.findings.iter().filter(judged) {
@@ -77,6 +78,20 @@ fn head(out: &mut String, report: &Report, layout: Layout) {
     );
 }
 
+/// `and 2 more: pid 4313, 4314`
+fn others(out: &mut String, report: &Report, layout: Layout) {
+    let pids: Vec<String> = report
+        .processes
+        .iter()
+        .skip(1)
+        .map(|process| process.pid.to_string())
+        .collect();
+    if !pids.is_empty() {
+        let text = format!("and {} more: pid {}", pids.len(), pids.join(", "));
+        out.push_str(&faint(&wrap(&text, 2, layout.width)));
+    }
+}
+
 /// The answer to the first question, in one line.
 fn answer(report: &Report, layout: Layout) -> String {
     let n = |verdict| {
@@ -86,9 +101,10 @@ fn answer(report: &Report, layout: Layout) -> String {
             .filter(|finding| finding.verdict == verdict)
             .count()
     };
-    let (leaks, suspects, early) = (
+    let (leaks, growing, suspects, early) = (
         n(Verdict::Leak),
-        n(Verdict::Suspect) + n(Verdict::Growing),
+        n(Verdict::Growing),
+        n(Verdict::Suspect),
         if layout.all {
             n(Verdict::Early)
         } else {
@@ -107,6 +123,12 @@ fn answer(report: &Report, layout: Layout) -> String {
         parts.push(paint(
             of(Verdict::Leak),
             format!("Leaks in {}", places(leaks)),
+        ));
+    }
+    if growing > 0 {
+        parts.push(paint(
+            of(Verdict::Growing),
+            format!("{} growing", places(growing)),
         ));
     }
     if suspects > 0 {
