@@ -22,7 +22,7 @@ pub struct RunArgs {
     /// Say nothing at the end
     #[arg(long, conflicts_with_all = ["output", "fail_on"])]
     pub no_report: bool,
-    /// Write the report to FILE instead of standard error
+    /// Write the report to FILE instead of standard error, - for standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// How to write the report

@@ -15,7 +15,7 @@ pub struct SnapshotArgs {
     /// A pid, a process name, or a snapshot file
     #[arg(value_name = "TARGET")]
     pub target: String,
-    /// The file to write
+    /// The file to write, - for standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 }

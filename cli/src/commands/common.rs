@@ -68,9 +68,9 @@ fn columns() -> Option<usize> {
     named.or_else(asked).filter(|columns| *columns > 0)
 }
 
-/// Writes the result to the file or the screen.
+/// Writes the result to the file or the screen, which `-` stands for too.
 pub fn emit(text: &str, file: Option<&Path>) -> Result<(), OutputError> {
-    match file {
+    match file.filter(|path| *path != Path::new("-")) {
         Some(path) => emit_file(text, path),
         None => emit_screen(text),
     }
