@@ -142,6 +142,57 @@ fn signals_are_passed_on_and_the_program_decides() {
 }
 
 #[test]
+fn no_signal_leaves_the_program_behind() {
+    let real_time = libc::SIGRTMIN() + 3;
+    let all = [
+        libc::SIGALRM,
+        libc::SIGIO,
+        libc::SIGPWR,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGPIPE,
+        libc::SIGABRT,
+        libc::SIGSTKFLT,
+        real_time,
+    ];
+    for signal in all {
+        let folder = tempdir().unwrap();
+        let (mut child, _) = wrapped_shell(folder.path(), "echo $$; exec sleep 60");
+        let wrapper = child.id().to_string();
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), wrapper])
+            .status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(128 + signal));
+    }
+}
+
+#[test]
+fn closed_standard_descriptors_stay_closed() {
+    let folder = tempdir().unwrap();
+    let open = |wrapped: bool, closed: &str| {
+        let wrapper = format!("{} run --no-report -- ", env!("CARGO_BIN_EXE_memguard"));
+        let wrapper = if wrapped { wrapper } else { String::new() };
+        let mut shell = Command::new("sh");
+        let list = "sh -c 'cd /proc/$$/fd && echo [0-2] >&3'";
+        shell
+            .arg("-c")
+            .arg(format!("exec 3>&1 {closed}; exec {wrapper}{list}"));
+        shell
+            .env("MEMGUARD_DIR", folder.path())
+            .env("MEMGUARD_LIBRARY", artifacts::library());
+        stdout(&shell.output().unwrap())
+    };
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        let bare = open(false, closed);
+        assert!(!bare.is_empty());
+        assert_eq!(open(true, closed), bare, "{closed}");
+    }
+}
+
+#[test]
 fn a_signal_that_ends_the_program_ends_in_its_code() {
     let folder = tempdir().unwrap();
     let (mut child, _) = wrapped_shell(folder.path(), "echo $$; exec sleep 60");

@@ -228,7 +228,10 @@ mod tests {
         write(&plain, &Facts::default(), &[7; PAGE + 9]).unwrap();
         assert_eq!(reader.join().unwrap(), std::fs::read(&plain).unwrap());
         assert!(!fifo.symlink_metadata().unwrap().is_file());
-        assert_eq!(plain.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            plain.metadata().unwrap().permissions().mode() & 0o777,
+            0o600
+        );
     }
 
     #[test]
