@@ -7,6 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use memguard_tests::{Mode, Program, compile, skip};
+use shm_protocol::codes::Kind;
 
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
@@ -94,4 +95,23 @@ fn one_with_malloc_and_free_only() {
     Program::at(compile::program_with("malloc_user", &flags))
         .assert_same()
         .ok();
+}
+
+/// What an allocator maps to hand it out in parts is no mapping of the
+/// program's, wherever the allocator stands.
+#[test]
+fn what_another_allocator_maps_is_its_own_affair() {
+    for library in installed() {
+        let user = Program::fixture("malloc_user").mode(Mode::Deep);
+        for program in [
+            user.clone().preload_before(&library),
+            user.preload_after(&library),
+        ] {
+            let held = program.hold();
+            let sites = held.record().view().sites();
+            let mapped = sites.iter().filter(|site| site.kind == Kind::Mapping);
+            assert_eq!(mapped.count(), 0, "{}", library.display());
+            held.finish_ok();
+        }
+    }
 }
