@@ -170,6 +170,10 @@ extern "C-unwind" fn syscall_hook(
             super::process::before_clone(fd);
             call()
         }
+        libc::SYS_vfork => {
+            live::share();
+            call()
+        }
         libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
         libc::SYS_exit_group => {
             live::end();

@@ -2,7 +2,8 @@
 //!
 //! Guard: the library keeps no descriptor, and a close of a number without a
 //! row is nothing. Without the first the segment cannot grow any more, or the
-//! program's file is taken for it.
+//! program's file is taken for it. The parent of daemon(3) ends inside libc:
+//! its record goes before. Without that each start leaves one.
 
 use std::fs;
 use std::thread::sleep;
@@ -65,4 +66,21 @@ fn a_daemon_that_uses_close_range() {
 #[test]
 fn a_daemon_that_closes_in_a_loop() {
     becomes("loop");
+}
+
+#[test]
+fn the_parent_of_daemon_leaves_no_record() {
+    let scratch = Scratch::new();
+    let program = Program::fixture("daemon")
+        .arg("libc")
+        .arg(scratch.join("daemon"));
+    program.watched_in(&scratch).ok();
+    let pid = value_in(&said(&scratch), "pid").expect("the daemon says its pid") as u32;
+    let _end = Daemon(pid);
+    let left = scratch.segment_files();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(
+        left,
+        memguard_tests::record::files_of(pid, &scratch.segments())
+    );
 }

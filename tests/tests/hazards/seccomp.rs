@@ -2,7 +2,9 @@
 //!
 //! Guards: under a filter at the start, the constructor makes no call that the
 //! loader has not made; once the program installs one (prctl or syscall), the
-//! segment never grows again. Without either the program dies of SIGSYS.
+//! segment never grows again. Without either the program dies of SIGSYS. One
+//! that comes in past all hooks meets no call of ours at the end of a process
+//! whose record is kept.
 
 use memguard_tests::{Mode, Program};
 
@@ -47,4 +49,11 @@ fn a_filter_by_syscall() {
 #[test]
 fn a_filter_for_all_threads() {
     shuts_itself_in("tsync");
+}
+
+#[test]
+fn a_filter_that_no_hook_saw() {
+    let program = Program::fixture("seccomp_raw").env("MEMGUARD_KEEP", "always");
+    let bare = program.bare().ok();
+    program.watched().ok().assert_same(&bare, "light");
 }
