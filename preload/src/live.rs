@@ -494,7 +494,7 @@ fn describe() {
     }
     set(&header.pid, sys::getpid());
     set(&header.parent_pid, sys::getppid());
-    set(&header.uid, sys::getuid());
+    set(&header.uid, sys::geteuid());
     set(
         &header.image,
         page().map_or(0, |page| page.image.load(Ordering::Relaxed)),

@@ -7,6 +7,7 @@ use shm_protocol::view::{DescriptorInfo, HeaderInfo};
 use super::build::{Snapshot, timestamp};
 use super::facts::Facts;
 use super::{collect, descriptors, file, look};
+use crate::attach::process::own_namespace;
 use crate::attach::{LiveSegment, Running, Target, live};
 use crate::error::{Error, TargetError};
 
@@ -152,8 +153,12 @@ pub fn moment_of(header: &HeaderInfo) -> u64 {
 /// part is then unknown.
 fn ended_facts(path: &Path, header: &HeaderInfo) -> Facts {
     let known = look::recall(path).unwrap_or_else(|| from_header(header));
+    // A look from another pid namespace had another name for it.
+    let here = own_namespace() == Some(header.pid_namespace);
+    let pid = if here { header.pid as i32 } else { known.pid };
     Facts {
         alive: false,
+        pid,
         ..known
     }
 }
