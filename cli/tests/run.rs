@@ -312,6 +312,52 @@ fn children_with_findings_are_told_too() {
         .find(|finding| finding["kind"] == "files")
         .unwrap();
     assert_eq!(files["count"], 5);
+    assert_eq!(files["stack"][0]["function"], "open_log", "{files}");
+}
+
+#[test]
+fn a_record_in_memory_only_is_said_to_be_so() {
+    let folder = tempdir().unwrap();
+    let nowhere = folder.path().join("no/such");
+    let done = run(&nowhere, &["run", "--", "true"]);
+    assert_eq!(code(&done), 0);
+    let said = stderr(&done);
+    assert!(
+        said.contains("left no record. There is no ") && said.contains("set MEMGUARD_DIR"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_program_that_bears_nothing_before_it_is_not_begun() {
+    let folder = tempdir().unwrap();
+    let source = folder.path().join("sanitized.c");
+    std::fs::write(&source, "int main(void) { return 4; }").unwrap();
+    let program = folder.path().join("sanitized");
+    let built = Command::new("gcc")
+        .arg("-fsanitize=address")
+        .arg("-o")
+        .args([&program, &source])
+        .output()
+        .unwrap();
+    if !built.status.success() {
+        memguard_tests::skip::note("run", "gcc has no AddressSanitizer");
+        return;
+    }
+    let program = program.to_str().unwrap();
+    let refused = run(folder.path(), &["run", "--", program]);
+    assert_refused(&refused, 126, "AddressSanitizer");
+    let doctor = stdout(&run(folder.path(), &["doctor", program]));
+    assert!(doctor.contains("cannot observe"), "{doctor}");
+    // The way out that it names.
+    let said = stderr(&refused);
+    let words = said.split("memguard run -- ").nth(1).unwrap().trim_end();
+    let words = words.strip_suffix('.').unwrap().split(' ');
+    let args: Vec<&str> = ["run", "--no-report", "--"]
+        .into_iter()
+        .chain(words)
+        .collect();
+    assert_eq!(code(&run(folder.path(), &args)), 4);
 }
 
 #[test]

@@ -7,8 +7,10 @@ use crate::attach::{Record, Target, records};
 use crate::commands::common::{emit, emit_error, wanted, writer_for};
 use crate::commands::names::names;
 use crate::detect::report;
+use crate::doctor::{Surroundings, records_in_memory};
 use crate::error::Error;
 use crate::model::{Finding, Kind, Report, Verdict};
+use crate::render::safe::safe;
 use crate::snapshot::take;
 use crate::snapshot::take::moment_of;
 
@@ -46,19 +48,13 @@ impl Ending {
         let main = self
             .main
             .as_ref()
-            .map(|main| one(main, args, true))
+            .map(|main| one(main, args, true, false))
             .transpose()?;
-        let children = self
-            .children
-            .iter()
-            .filter_map(|record| one(record, args, false).ok());
-        let mut children: Vec<Report> = children.filter(worth_showing).collect();
-        children.sort_by_key(|child| (child.worst(), child.process.started_at));
+        let (mut children, left_out) = self.worst_children(args, main.is_none());
         let first = || (!children.is_empty()).then(|| children.remove(0));
         let Some(mut whole) = main.or_else(first) else {
             return Ok(None);
         };
-        let left_out = children.len().saturating_sub(CHILDREN);
         whole
             .coverage
             .notes
@@ -68,9 +64,24 @@ impl Ending {
             .coverage
             .notes
             .extend(note(self.running.len(), running));
-        children.truncate(CHILDREN);
         whole.children = children;
         Ok(Some(whole))
+    }
+
+    /// The worst few, and how many more there are. Names come last, for those
+    /// few: each child has files of its own to read them from.
+    fn worst_children(&self, args: &RunArgs, one_more: bool) -> (Vec<Report>, usize) {
+        let judged = self.children.iter().filter_map(|record| {
+            let report = one(record, args, false, true).ok()?;
+            worth_showing(&report).then_some((report, record))
+        });
+        let mut judged: Vec<(Report, &Record)> = judged.collect();
+        judged.sort_by_key(|(child, _)| (child.worst(), child.process.started_at));
+        let shown = CHILDREN + usize::from(one_more);
+        let left_out = judged.len().saturating_sub(shown);
+        judged.truncate(shown);
+        let named = |(report, record)| one(record, args, false, false).unwrap_or(report);
+        (judged.into_iter().map(named).collect(), left_out)
     }
 
     /// Removes what was kept only for this.
@@ -111,7 +122,12 @@ fn still_runs(record: &Record) -> bool {
 
 /// A segment does not tell when its process ended, only when it last did
 /// something; `just_ended` is for the one that the wrapper saw end.
-fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Error> {
+fn one(
+    record: &Record,
+    args: &RunArgs,
+    just_ended: bool,
+    without_names: bool,
+) -> Result<Report, Error> {
     let segment = record.read()?;
     let now_ms = moment_of(&segment.view("The record")?.header());
     let mut taken = take(Target::Ended {
@@ -123,7 +139,7 @@ fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Erro
     Ok(report(
         &snapshot,
         &wanted(&args.select, args.format != Format::Text),
-        names(&snapshot, false).as_mut(),
+        names(&snapshot, without_names).as_mut(),
     ))
 }
 
@@ -144,14 +160,24 @@ fn note(count: usize, what: &str) -> Option<String> {
     (count > 0).then(|| format!("{count} {noun} {what}."))
 }
 
+/// Why there is no report, as far as that is to be seen from here.
+fn no_record(args: &RunArgs) -> String {
+    let command = safe(&args.command[0].to_string_lossy()).into_owned();
+    match records_in_memory(&Surroundings::default()) {
+        Some(finding) => format!(
+            "`{command}` left no record. {} {}",
+            finding.sentence,
+            finding.remedy.unwrap_or_default()
+        ),
+        None => format!("`{command}` left no record; `memguard doctor {command}` says why."),
+    }
+}
+
 /// Prints or writes it. On the screen it goes to standard error: standard
 /// output is the program's.
 pub fn say(report: Option<&Report>, args: &RunArgs) -> Result<(), Error> {
     let Some(report) = report else {
-        let command = args.command[0].to_string_lossy().into_owned();
-        emit_error(&format!(
-            "memguard: `{command}` left no record; `memguard doctor {command}` says why.\n"
-        ))?;
+        emit_error(&format!("memguard: {}\n", no_record(args)))?;
         return Ok(());
     };
     let text = writer_for(args.format, args.output.as_deref(), false).report(report)?;
