@@ -63,6 +63,15 @@ pub struct Found {
     pub assessment: Assessment,
 }
 
+impl Found {
+    /// By a clock that stopped early everything is too young.
+    fn forget_youth(&mut self) {
+        if self.verdict == Verdict::Early {
+            self.verdict = Verdict::Held;
+        }
+    }
+}
+
 /// Below this share of the live heap an early or held finding is left out.
 const SMALL_SHARE: f64 = 0.01;
 /// Unless it is among the biggest few.
@@ -76,6 +85,9 @@ pub fn find(snapshot: &Snapshot, wanted: &Wanted) -> (Vec<Found>, usize) {
     let mut found: Vec<Found> = sites
         .flat_map(|(at, site)| judge(snapshot, at, site, wanted))
         .collect();
+    if snapshot.facts.clock_stopped() {
+        found.iter_mut().for_each(Found::forget_youth);
+    }
     found.sort_by(worse_first);
     let left_out = if wanted.all {
         0

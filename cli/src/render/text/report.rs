@@ -34,12 +34,7 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
 fn head(out: &mut String, report: &Report, layout: Layout) {
     let process = &report.process;
     let mut facts = vec![format!("pid {}", process.pid)];
-    let verb = if process.alive { "up" } else { "ended after" };
-    facts.extend(
-        process
-            .uptime_s
-            .map(|seconds| format!("{verb} {}", span(seconds))),
-    );
+    facts.extend(lifetime(report));
     facts.extend(process.mode.map(|mode| match mode.name() {
         "off" => "monitoring off".to_owned(),
         name => format!("{name} mode"),
@@ -73,6 +68,23 @@ fn head(out: &mut String, report: &Report, layout: Layout) {
             paint(FAINT, cmdline)
         ),
     );
+}
+
+/// How long it ran, or how much of that is known.
+fn lifetime(report: &Report) -> Option<String> {
+    let process = &report.process;
+    let seen = |start| report.taken_at.duration_since(start).as_secs_f64().max(0.0);
+    match (process.uptime_s.map(span), process.alive) {
+        (Some(up), true) => Some(format!("up {up}")),
+        (Some(up), false) => Some(format!("ended after {up}")),
+        (None, true) => None,
+        (None, false) => Some(process.started_at.map_or("ended".to_owned(), |start| {
+            format!(
+                "ended, last did something {} after its start",
+                span(seen(start))
+            )
+        })),
+    }
 }
 
 /// The answer to the first question, in one line.
