@@ -196,6 +196,27 @@ fn a_folder_that_the_library_refuses_is_refused_here_too() {
 }
 
 #[test]
+fn a_file_name_need_not_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempdir().unwrap();
+    let made = Made::new(free_pid(), 7);
+    made.keep(folder.path());
+    let name = std::ffi::OsStr::from_bytes(b"saved\xff.mg");
+    let done = |words: &[&std::ffi::OsStr]| {
+        let mut command = memguard(folder.path());
+        let command = command.args(words).current_dir(folder.path());
+        command.output().unwrap()
+    };
+    let pid = made.pid.to_string();
+    let saved = done(&["snapshot".as_ref(), pid.as_ref(), "-o".as_ref(), name]);
+    assert_eq!(code(&saved), 0, "{}", stderr(&saved));
+    for verb in ["report", "fds"] {
+        let shown = done(&[verb.as_ref(), name]);
+        assert_eq!(code(&shown), 0, "{}", stderr(&shown));
+    }
+}
+
+#[test]
 fn a_dash_is_standard_output() {
     let folder = tempdir().unwrap();
     let made = Made::new(free_pid(), 7);

@@ -1,5 +1,6 @@
 //! `memguard report`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub enum FindingSort {
 pub struct ReportArgs {
     /// A pid, a process name, or a snapshot file
     #[arg(value_name = "TARGET")]
-    pub target: String,
+    pub target: OsString,
     /// Which findings are wanted
     #[command(flatten)]
     pub select: SelectArgs,

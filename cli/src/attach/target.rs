@@ -1,5 +1,6 @@
 //! A target is a pid, a process name, or a file; the same in every verb.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -39,17 +40,20 @@ pub enum Target {
 ///
 /// # Errors
 /// When there is none, several, or it may not be looked at.
-pub fn resolve(text: &str) -> Result<Target, Error> {
+pub fn resolve(target: impl AsRef<OsStr>) -> Result<Target, Error> {
+    let path = Path::new(&target);
+    // Names are known with what is no text replaced; files keep theirs.
+    let text = path.to_string_lossy();
     if let Ok(pid) = text.parse::<i32>() {
         return by_pid(pid);
     }
     if text.contains('/') {
-        return by_file(Path::new(text));
+        return by_file(path);
     }
-    match by_name(text)? {
+    match by_name(&text)? {
         Some(target) => Ok(target),
-        None if Path::new(text).exists() => by_file(Path::new(text)),
-        None => Err(TargetError::NoSuchName(text.to_owned()).into()),
+        None if path.exists() => by_file(path),
+        None => Err(TargetError::NoSuchName(text.into_owned()).into()),
     }
 }
 

@@ -23,6 +23,7 @@ use crate::kernel::{KernelError, ProcDir, Process};
 use crate::symbols::open::{Missing, RegularFile};
 use elf_view::ElfView;
 use rustix::fs::OFlags;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -65,9 +66,13 @@ pub enum DoctorError {
 }
 
 /// Looks at a program that does not run yet.
-pub fn command(name: &str, surroundings: &Surroundings) -> Result<Diagnosis, DoctorError> {
+pub fn command(
+    name: impl AsRef<OsStr>,
+    surroundings: &Surroundings,
+) -> Result<Diagnosis, DoctorError> {
+    let name = name.as_ref();
     let resolved = resolve::command(name)?;
-    let mut diagnosis = Diagnosis::of(name, Some(resolved.program.clone()));
+    let mut diagnosis = Diagnosis::of(&name.to_string_lossy(), Some(resolved.program.clone()));
     diagnosis.findings.extend(resolved.notes);
     match ElfView::read(&resolved.file) {
         Ok(view) => {
@@ -92,7 +97,7 @@ pub fn command(name: &str, surroundings: &Surroundings) -> Result<Diagnosis, Doc
 /// Why a command would not even start with the library in it, if that is known
 /// beforehand. Only the start of its file is read.
 #[must_use]
-pub fn unstartable(name: &str, library: &Path) -> Option<Finding> {
+pub fn unstartable(name: &OsStr, library: &Path) -> Option<Finding> {
     let resolved = resolve::command(name).ok()?;
     let needed = elf_view::libraries(&resolved.file);
     file_rules::sanitized(

@@ -30,10 +30,11 @@ pub struct Resolved {
 }
 
 /// Finds the executable of a command as execvp(3) does, and follows `#!`.
-pub fn command(name: &str) -> Result<Resolved, DoctorError> {
+pub fn command(name: impl AsRef<OsStr>) -> Result<Resolved, DoctorError> {
+    let name = name.as_ref();
     let root = Root::host()?;
     let mut notes = Vec::new();
-    let mut path = search(OsStr::new(name))?;
+    let mut path = search(name)?;
     for _ in 0..=SCRIPT_DEPTH {
         let file = open(&root, &path)?;
         match interpreter(&file) {
@@ -52,7 +53,9 @@ pub fn command(name: &str) -> Result<Resolved, DoctorError> {
             }
         }
     }
-    Err(DoctorError::TooManyScripts(name.to_owned()))
+    Err(DoctorError::TooManyScripts(
+        name.to_string_lossy().into_owned(),
+    ))
 }
 
 fn no_interpreter(script: &Path, words: &[Vec<u8>]) -> DoctorError {

@@ -88,7 +88,7 @@ fn refuse_unstartable(name: &OsStr, library: &Path) -> Result<(), RunError> {
     if options.contains("verify_asan_link_order=0") {
         return Ok(());
     }
-    match doctor::unstartable(&name.to_string_lossy(), library) {
+    match doctor::unstartable(name, library) {
         None => Ok(()),
         Some(finding) => Err(RunError::Unstartable(format!(
             "{} {}",
