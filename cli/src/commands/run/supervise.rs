@@ -2,6 +2,8 @@
 //!
 //! What the terminal sends reaches the program by itself, because it is in the
 //! same process group; only what somebody sent to memguard alone is passed on.
+//! What somebody outside sent to the whole group cannot be told from that, and
+//! the program gets it twice: better than not at all.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
