@@ -196,7 +196,7 @@ mod tests {
     fn scripts_lead_to_their_interpreters() {
         let folder = tempfile::tempdir().expect("a folder");
         let ends_with = |text: &str, name: &str| {
-            let found = command(&script(folder.path(), "s", text, 0o755)).expect("a script");
+            let found = command(script(folder.path(), "s", text, 0o755)).expect("a script");
             assert!(
                 found.program.to_string_lossy().ends_with(name),
                 "{text}: {found:?}"

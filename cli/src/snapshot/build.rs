@@ -134,8 +134,8 @@ impl Snapshot {
 }
 
 /// Said where no clock goes on to the end.
-const NO_END: &str = "Nobody saw the process end: ages count to the last thing that it did, and whether it ran on \
-    for long without doing anything is not known; run it by `memguard run` to have its end seen.";
+const NO_END: &str = "Nobody saw the process end: ages count to the last thing that it did, and how long it ran on \
+    without doing anything is not known.";
 
 /// Why there is only the kernel's view.
 fn without_record(facts: &Facts) -> &'static str {
