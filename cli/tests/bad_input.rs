@@ -235,7 +235,8 @@ fn a_forged_record_in_another_users_folder_is_not_read() {
         return;
     }
     let folder = tempdir().unwrap();
-    let made = Made::new(free_pid(), 7);
+    let mut made = Made::new(free_pid(), 7);
+    made.put32(offset_of!(Header, uid), 1234);
     let path = made.keep_for(folder.path(), 1234);
     chown(&path, Some(4321), Some(4321)).unwrap();
     assert_refused(

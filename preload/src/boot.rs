@@ -167,16 +167,29 @@ pub fn heap_is_ours() -> bool {
     HEAP_IS_OURS.load(Ordering::Relaxed)
 }
 
-fn look_for_a_malloc_before_ours() {
+/// The malloc that the program calls.
+fn first_malloc() -> *mut c_void {
     // SAFETY: dlsym with a valid name.
-    let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"malloc".as_ptr()) };
-    let here = find_foreign_allocator as *mut c_void;
-    HEAP_IS_OURS.store(same_object(first, here), Ordering::Relaxed);
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"malloc".as_ptr()) }
 }
 
+fn look_for_a_malloc_before_ours() {
+    let here = find_foreign_allocator as *mut c_void;
+    HEAP_IS_OURS.store(same_object(first_malloc(), here), Ordering::Relaxed);
+}
+
+/// The one behind ours, or the one that comes first. An executable's own maps
+/// for the program as well as for its malloc.
 fn find_foreign_allocator() {
-    let malloc = next(c"malloc");
-    if same_object(malloc, next(c"gnu_get_libc_version")) {
+    let malloc = if heap_is_ours() {
+        next(c"malloc")
+    } else {
+        first_malloc()
+    };
+    // SAFETY: getauxval only reads the auxiliary vector.
+    let entry = unsafe { libc::getauxval(libc::AT_ENTRY) } as *mut c_void;
+    let libc = next(c"gnu_get_libc_version");
+    if same_object(malloc, libc) || same_object(malloc, entry) {
         return;
     }
     if let Some(module) = modules::find(malloc as usize) {
@@ -199,8 +212,8 @@ fn begin() {
     crate::hooks::resolve_all();
     // SAFETY: as in find_allocator.
     unsafe { libc::dlerror() };
-    find_foreign_allocator();
     look_for_a_malloc_before_ours();
+    find_foreign_allocator();
     config::read(environment());
     let filtered = seccomp_filtered();
     // SAFETY: set by the loader before any constructor.

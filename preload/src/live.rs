@@ -45,6 +45,8 @@ static ATTACHED_BEFORE: AtomicBool = AtomicBool::new(false);
 static FROZEN: AtomicBool = AtomicBool::new(false);
 /// That filter was there before us: what the loader did may be done again.
 static FILTERED: AtomicBool = AtomicBool::new(false);
+/// A child shares this memory, or may: its end is not ours.
+static SHARED: AtomicBool = AtomicBool::new(false);
 /// When the last fork began, by the clock of `coarse_ns`.
 static FORKED_NS: AtomicU64 = AtomicU64::new(0);
 /// Inode of our pid namespace and our start time, as last looked up.
@@ -113,6 +115,34 @@ pub fn freeze() {
     FILTERED.store(false, Ordering::Relaxed);
     if let Some(segment) = segment() {
         segment.freeze(note::SECCOMP_LATER);
+    }
+}
+
+/// A child that shares this memory is about to be made.
+pub fn share() {
+    SHARED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the caller is a child that shares this memory: it ends itself only.
+/// Without such a child the kernel is not asked, as a filter may have come in
+/// unseen.
+fn in_sharing_child(segment: &Segment) -> bool {
+    let flagged = tls::block().flags & tls::flag::VFORK_CHILD != 0;
+    let perhaps = (flagged || SHARED.load(Ordering::Relaxed)) && !frozen();
+    perhaps && segment.header().pid.load(Ordering::Relaxed) != sys::getpid()
+}
+
+/// The program becomes a daemon: libc ends this process by a call of its own.
+pub fn end_for_child() {
+    forking();
+    end();
+}
+
+/// It did not: there was no child.
+pub fn end_undone() {
+    if let Some(segment) = segment() {
+        let state = &segment.header().state;
+        state.store(State::Ready as u32, Ordering::Release);
     }
 }
 
@@ -377,7 +407,8 @@ fn create_exclusive(path: &mut Text) -> Option<isize> {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let fd = sys::open(path.path(), flags, 0o600);
         if fd >= 0 {
-            if config::keep() == config::Keep::Never {
+            // A run reports on the last image of a process only.
+            if config::keep() == config::Keep::Never || config::run_id() != 0 {
                 retire_neighbours(path, stem, image);
             }
             PAGE.image.store(image as u32, Ordering::Relaxed);
@@ -402,7 +433,7 @@ fn retire_neighbours(path: &mut Text, stem: usize, image: u64) {
 }
 
 /// Removes a segment's file and what the last look left beside it.
-fn remove(path: &mut Text) {
+pub fn remove(path: &mut Text) {
     sys::unlink(path.path());
     sys::unlink(path.push(b".look").path());
 }
@@ -459,7 +490,7 @@ fn describe() {
     }
     set(&header.pid, sys::getpid());
     set(&header.parent_pid, sys::getppid());
-    set(&header.uid, sys::getuid());
+    set(&header.uid, sys::geteuid());
     set(&header.image, PAGE.image.load(Ordering::Relaxed));
     set64(&header.pid_namespace, NAMESPACE.load(Ordering::Relaxed));
     set64(&header.start_ticks, STARTED.load(Ordering::Relaxed));
@@ -488,19 +519,17 @@ fn store_text(words: &[AtomicU64; 64], text: &[u8]) {
 /// somebody wants to read it.
 pub fn end() {
     let Some(segment) = segment() else { return };
-    // A child that shares this memory ends itself only.
-    if !frozen() && segment.header().pid.load(Ordering::Relaxed) != sys::getpid() {
+    if in_sharing_child(segment) {
         return;
     }
-    segment
-        .header()
-        .state
-        .store(State::Ended as u32, Ordering::Release);
     let keep = match config::keep() {
         config::Keep::Never => false,
         config::Keep::Always => true,
         config::Keep::OnFindings => descriptors::anything_held(segment),
     };
+    let state = if keep { State::Ended } else { State::Unwanted };
+    let word = &segment.header().state;
+    word.store(state as u32, Ordering::Release);
     let path = PATH.get();
     let path = core::ffi::CStr::from_bytes_until_nul(&path).unwrap_or_default();
     if !keep && !frozen() && !path.is_empty() {

@@ -43,10 +43,6 @@ pub fn gettid() -> u32 {
     call1(libc::SYS_gettid, 0) as u32
 }
 
-pub fn getuid() -> u32 {
-    call1(libc::SYS_getuid, 0) as u32
-}
-
 pub fn geteuid() -> u32 {
     call1(libc::SYS_geteuid, 0) as u32
 }

@@ -135,6 +135,9 @@ numbered! {
         Ready = 1,
         /// The process ended normally.
         Ended = 2,
+        /// The same, and its record was not to be kept: whoever comes across
+        /// the file removes it, as the process itself was not allowed to.
+        Unwanted = 3,
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Header {
     pub pid: AtomicU32,
     /// Parent's process id in the same namespace.
     pub parent_pid: AtomicU32,
-    /// Real user id.
+    /// Effective user id at creation: whose folder the file lies in.
     pub uid: AtomicU32,
     /// How many images (exec) this process had before.
     pub image: AtomicU32,

@@ -1,5 +1,6 @@
 //! `memguard fds`.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -32,7 +33,7 @@ pub enum FdSort {
 pub struct FdsArgs {
     /// A pid, a process name, or a snapshot file
     #[arg(value_name = "TARGET")]
-    pub target: String,
+    pub target: OsString,
     /// Which descriptors are wanted
     #[command(flatten)]
     pub select: SelectArgs,

@@ -112,6 +112,12 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it goes to the folder of records.
+    #[must_use]
+    pub fn uses_records(&self) -> bool {
+        !matches!(self, Self::Doctor(_) | Self::Completions(_) | Self::Man(_))
+    }
+
     /// Whether this is the wrapper, whose own failures have codes of their own.
     #[must_use]
     pub fn is_run(&self) -> bool {

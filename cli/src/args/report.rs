@@ -1,5 +1,6 @@
 //! `memguard report`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ pub enum FindingSort {
 pub struct ReportArgs {
     /// Pids, process names, or snapshot files; what several hold of one site is one finding
     #[arg(value_name = "TARGET", required_unless_present = "tree", num_args = 1..)]
-    pub targets: Vec<String>,
+    pub targets: Vec<OsString>,
     /// A process and all its descendants that have the library in them
     #[arg(long, value_name = "PID", conflicts_with = "targets")]
     pub tree: Option<i32>,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::common::{emit, table_writer};
 use crate::args::{ListArgs, ListSort};
-use crate::attach::{Record, Running, Target, live, process, records, target};
+use crate::attach::{Record, Running, Target, live, process, prune, records, target};
 use crate::detect::{Offsets, Wanted, report};
 use crate::error::{Error, TargetError};
 use crate::model::{List, ListRow, Verdict};
@@ -16,6 +16,7 @@ use crate::state::State;
 
 /// Runs the verb.
 pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
+    process::need_proc()?;
     let mut list = List {
         schema: List::SCHEMA.to_owned(),
         taken_at: Timestamp::now(),
@@ -57,7 +58,9 @@ fn running(list: &mut List, state: &mut State) {
 /// Every record whose process does not run.
 fn ended(list: &mut List, state: &mut State) {
     let own = process::own_namespace();
-    for record in records::all() {
+    let mut records = records::all();
+    prune::dead_namespaces(&mut records);
+    for record in records {
         if !still_runs(&record, own, list) {
             add(list, target::ended(&record).and_then(of_target), state);
         }

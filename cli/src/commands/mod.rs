@@ -19,6 +19,7 @@ mod snapshot;
 use std::process::ExitCode;
 
 use crate::args::{Cli, Color, Command};
+use crate::attach::name::check_folder;
 use crate::error::Error;
 
 /// Runs the verb.
@@ -27,6 +28,9 @@ use crate::error::Error;
 /// Whatever stopped it, as a sentence with its exit code.
 pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
     choose_color(cli.color);
+    if cli.command.uses_records() {
+        check_folder()?;
+    }
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::run(&args),

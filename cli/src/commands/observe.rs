@@ -1,5 +1,6 @@
 //! Looks at the targets of a report, and looks again where that tells more.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -31,11 +32,11 @@ struct Sites {
 }
 
 /// Everything that a command line names.
-pub fn targets(words: &[String], tree: Option<i32>) -> Result<Vec<Observed>, Error> {
+pub fn targets(words: &[OsString], tree: Option<i32>) -> Result<Vec<Observed>, Error> {
     let looks = match tree {
         Some(pid) => family(pid)?,
         None => {
-            let look = |word: &String| of_target(resolve(word)?);
+            let look = |word: &OsString| of_target(resolve(word)?);
             words.iter().map(look).collect::<Result<Vec<_>, _>>()?
         }
     };

@@ -115,6 +115,15 @@ impl Found {
     }
 }
 
+impl Found {
+    /// By a clock that stopped early everything is too young.
+    fn forget_youth(&mut self) {
+        if self.verdict() == Verdict::Early {
+            self.decision.verdict = Verdict::Held;
+        }
+    }
+}
+
 /// Below this share of the live heap an early or held finding is left out.
 const SMALL_SHARE: f64 = 0.01;
 /// Unless it is among the biggest few.
@@ -135,6 +144,9 @@ pub fn find(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> (Vec
         .flat_map(|(kind, sites)| of_kind(snapshot, kind, &sites, wanted, context))
         .filter(|found| wanted.found(found.kind))
         .collect();
+    if snapshot.facts.clock_stopped() {
+        found.iter_mut().for_each(Found::forget_youth);
+    }
     found.sort_by(worse_first);
     let left_out = if wanted.all {
         0

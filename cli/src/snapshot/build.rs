@@ -67,7 +67,7 @@ impl Snapshot {
         Ok(Self::inside(facts, &view, rows_after))
     }
 
-    fn inside(facts: Facts, view: &View<'_>, rows_after: Option<&[DescriptorInfo]>) -> Self {
+    fn inside(mut facts: Facts, view: &View<'_>, rows_after: Option<&[DescriptorInfo]>) -> Self {
         let (header, modules) = (view.header(), view.modules());
         let mut sites = Sites::merge(view.sites(), &modules);
         let heap = heap::add_blocks(view, &header, &mut sites);
@@ -86,12 +86,16 @@ impl Snapshot {
         let moment_ms = moment(&facts, &header).max(newest);
         activity::settle(&mut checked.open, &header, moment_ms);
         let bad_closes = closes::merge(&view.bad_closes(), &sites, &header);
+        if !facts.alive && facts.moment_ms.is_none() {
+            facts.taken_at = timestamp(header.real_ns(moment_ms));
+        }
         let (covered, sample_bytes, effective_rate) = heap::coverage(view, &header, &sites);
         let full_since = (covered == HeapCoverage::Full)
             .then(|| heap::full_since(view, &header, moment_ms))
             .flatten();
         let mut all_notes = notes::notes(view, &header, checked.dropped);
         all_notes.extend(facts.notes.iter().cloned());
+        all_notes.extend(facts.clock_stopped().then(|| NO_END.to_owned()));
         let coverage = Coverage {
             heap: covered,
             full_since: full_since.map(|at| timestamp(header.real_ns(at))),
@@ -163,6 +167,10 @@ impl Snapshot {
     }
 }
 
+/// Said where no clock goes on to the end.
+const NO_END: &str = "Nobody saw the process end: ages count to the last thing that it did, and how long it ran on \
+    without doing anything is not known.";
+
 /// Why there is only the kernel's view.
 fn without_record(facts: &Facts) -> &'static str {
     if facts.library {
@@ -192,10 +200,14 @@ fn process(
     let mode = inside
         .zip(moment_ms)
         .and_then(|((header, _), at)| mode_at(header, at));
-    let until = inside
-        .zip(moment_ms)
-        .map(|((header, _), at)| timestamp(header.real_ns(at)));
-    let until = until.filter(|_| !facts.alive).unwrap_or(facts.taken_at);
+    let ended = inside.zip(facts.ended_ms);
+    let ended = ended.map(|((header, _), at)| timestamp(header.real_ns(at)));
+    // Without an end that somebody saw, only a lower bound is known.
+    let until = if facts.alive {
+        Some(facts.taken_at)
+    } else {
+        ended
+    };
     Process {
         pid: facts.pid,
         comm: facts.comm.clone(),
@@ -203,7 +215,7 @@ fn process(
         started_at: facts
             .started_at
             .map(|at| at.round(jiff::Unit::Millisecond).unwrap_or(at)),
-        uptime_s: facts.started_at.map(|start| {
+        uptime_s: facts.started_at.zip(until).map(|(start, until)| {
             (until.duration_since(start).as_secs_f64().max(0.0) * 1000.0).round() / 1000.0
         }),
         mode,

@@ -228,6 +228,13 @@ pub struct ChildFact {
 }
 
 impl Facts {
+    /// Whether all that is known of its last hours is when it last did
+    /// something: nobody looked at it, and nobody saw it end.
+    #[must_use]
+    pub fn clock_stopped(&self) -> bool {
+        !self.alive && self.ended_ms.is_none() && self.moment_ms.is_none()
+    }
+
     /// The descriptor of that number.
     #[must_use]
     pub fn descriptor(&self, fd: i32) -> Option<&FdFact> {

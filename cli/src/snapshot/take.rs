@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::memory::{self, Known, MemoryFact};
 use super::{collect, descriptors, file, look};
 use crate::attach::maps::MappedFile;
+use crate::attach::process::own_namespace;
 use crate::attach::{LiveSegment, Running, Target, live};
 use crate::error::{Error, TargetError};
 use crate::kernel::ProcDir;
@@ -175,8 +176,12 @@ pub fn moment_of(header: &HeaderInfo) -> u64 {
 /// part is then unknown.
 fn ended_facts(path: &Path, header: &HeaderInfo) -> Facts {
     let known = look::recall(path).unwrap_or_else(|| from_header(header));
+    // A look from another pid namespace had another name for it.
+    let here = own_namespace() == Some(header.pid_namespace);
+    let pid = if here { header.pid as i32 } else { known.pid };
     Facts {
         alive: false,
+        pid,
         ..known
     }
 }

@@ -65,6 +65,7 @@ fn snapshot(held: u64, lives_ms: &[u64]) -> Snapshot {
     });
     snapshot.process.instrumented = true;
     (snapshot.moment_ms, snapshot.process.alive) = (MOMENT_MS, true);
+    snapshot.facts.alive = true;
     snapshot
 }
 

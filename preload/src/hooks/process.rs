@@ -13,9 +13,10 @@ pub mod real {
         use super::*;
         crate::interpose::originals! {
             exit_now: c"_exit", unsafe extern "C" fn(c_int) -> !;
+            daemon: c"daemon", unsafe extern "C" fn(c_int, c_int) -> c_int;
         }
     }
-    pub use table::exit_now;
+    pub use table::{daemon, exit_now};
 
     /// Finds them. redhook's resolve on their first `get`, which happens here.
     pub fn resolve_all() {
@@ -149,6 +150,9 @@ pub extern "C" fn before_clone(flags: c_int) {
         live::forking();
     }
     let shares = flags & libc::CLONE_VM != 0 && flags & libc::CLONE_SETTLS == 0;
+    if shares {
+        live::share();
+    }
     if shares && flags & libc::CLONE_FILES == 0 {
         descriptors::guard_by_pid();
     }
@@ -205,6 +209,18 @@ macro_rules! exits {
 
 exits!(_exit);
 exits!(_Exit);
+
+/// daemon(3) forks and ends the parent within libc, where no hook sees it. A
+/// call that fails before there is a child undoes that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn daemon(keep_folder: c_int, keep_standard: c_int) -> c_int {
+    live::end_for_child();
+    let status = crate::hooks::original!(daemon(keep_folder, keep_standard));
+    if status == -1 {
+        live::end_undone();
+    }
+    status
+}
 
 // redhook serves where a function has a fixed arity, is no cancellation
 // point, always exists and needs no caller: it passes none on. It resolves

@@ -258,6 +258,10 @@ extern "C-unwind" fn syscall_hook(
             live::forking();
             children::forked(from, || call() as c_int).into()
         }
+        libc::SYS_vfork => {
+            live::share();
+            call()
+        }
         libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
         libc::SYS_exit_group => {
             live::end();

@@ -49,7 +49,12 @@ pub struct HeaderInfo {
 impl HeaderInfo {
     /// Whether the process ended normally.
     pub fn ended(&self) -> bool {
-        self.state == State::Ended as u32
+        self.state == State::Ended as u32 || self.unwanted()
+    }
+
+    /// Whether it ended so and nobody wanted its record.
+    pub fn unwanted(&self) -> bool {
+        self.state == State::Unwanted as u32
     }
 
     /// Wall clock of a moment in the segment, ns since 1970.

@@ -101,3 +101,22 @@ fn one_with_malloc_and_free_only() {
         .assert_same()
         .ok();
 }
+
+/// What an allocator maps to hand it out in parts is no mapping of the
+/// program's, wherever the allocator stands.
+#[test]
+fn what_another_allocator_maps_is_its_own_affair() {
+    for library in installed() {
+        let user = Program::fixture("malloc_user").mode(Mode::Deep);
+        for program in [
+            user.clone().preload_before(&library),
+            user.preload_after(&library),
+        ] {
+            let held = program.hold();
+            let sites = held.record().view().sites();
+            let mapped = sites.iter().filter(|site| site.kind == Kind::Mapping);
+            assert_eq!(mapped.count(), 0, "{}", library.display());
+            held.finish_ok();
+        }
+    }
+}

@@ -7,6 +7,8 @@
 //! the kernel wipes nothing then. Without the first or the third the program
 //! dies of SIGSYS, without the second stacks are missing, without the last a
 //! child's closes take the parent's rows away.
+//! A filter that comes in past all hooks meets no call of ours at the end of a
+//! process whose record is kept.
 
 use memguard_tests::{Mode, Program};
 
@@ -71,4 +73,11 @@ fn children_under_a_filter_at_the_start() {
 #[test]
 fn children_under_a_later_filter() {
     forks("itself", &[]);
+}
+
+#[test]
+fn a_filter_that_no_hook_saw() {
+    let program = Program::fixture("seccomp_raw").env("MEMGUARD_KEEP", "always");
+    let bare = program.bare().ok();
+    program.watched().ok().assert_same(&bare, "light");
 }

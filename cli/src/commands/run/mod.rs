@@ -11,11 +11,13 @@ use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use super::common::{emit_error, fails};
 use super::rules::rules;
 use crate::args::RunArgs;
+use crate::doctor;
 use crate::error::{Error, RunError};
 use crate::rules::Rules;
 use ending::Ending;
@@ -69,7 +71,9 @@ fn session_id() -> u64 {
 }
 
 fn prepare(args: &RunArgs, session: u64) -> Result<Command, RunError> {
-    let preload = library::preload_value(&library::find()?, std::env::var_os("LD_PRELOAD"))?;
+    let library = library::find()?;
+    refuse_unstartable(&args.command[0], &library)?;
+    let preload = library::preload_value(&library, std::env::var_os("LD_PRELOAD"))?;
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]).env("LD_PRELOAD", preload);
     command
@@ -79,6 +83,23 @@ fn prepare(args: &RunArgs, session: u64) -> Result<Command, RunError> {
         command.env("MEMGUARD_MONITORING_MODE", mode.name());
     }
     Ok(command)
+}
+
+/// What the doctor knows to end at once is better not begun, unless the program
+/// was told to bear it.
+fn refuse_unstartable(name: &OsStr, library: &Path) -> Result<(), RunError> {
+    let options = std::env::var("ASAN_OPTIONS").unwrap_or_default();
+    if options.contains("verify_asan_link_order=0") {
+        return Ok(());
+    }
+    match doctor::unstartable(name, library) {
+        None => Ok(()),
+        Some(finding) => Err(RunError::Unstartable(format!(
+            "{} {}",
+            finding.sentence,
+            finding.remedy.unwrap_or_default()
+        ))),
+    }
 }
 
 fn supervise(command: &mut Command, name: &OsStr) -> Result<(i32, ExitStatus), RunError> {

@@ -37,12 +37,7 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
 fn head(out: &mut String, report: &Report, layout: Layout) {
     let process = &report.process;
     let mut facts = vec![format!("pid {}", process.pid)];
-    let verb = if process.alive { "up" } else { "ended after" };
-    facts.extend(
-        process
-            .uptime_s
-            .map(|seconds| format!("{verb} {}", span(seconds))),
-    );
+    facts.extend(lifetime(report));
     facts.extend(process.mode.map(|mode| match mode.name() {
         "off" => "monitoring off".to_owned(),
         name => format!("{name} mode"),
@@ -89,6 +84,23 @@ fn others(out: &mut String, report: &Report, layout: Layout) {
     if !pids.is_empty() {
         let text = format!("and {} more: pid {}", pids.len(), pids.join(", "));
         out.push_str(&faint(&wrap(&text, 2, layout.width)));
+    }
+}
+
+/// How long it ran, or how much of that is known.
+fn lifetime(report: &Report) -> Option<String> {
+    let process = &report.process;
+    let seen = |start| report.taken_at.duration_since(start).as_secs_f64().max(0.0);
+    match (process.uptime_s.map(span), process.alive) {
+        (Some(up), true) => Some(format!("up {up}")),
+        (Some(up), false) => Some(format!("ended after {up}")),
+        (None, true) => None,
+        (None, false) => Some(process.started_at.map_or("ended".to_owned(), |start| {
+            format!(
+                "ended, last did something {} after its start",
+                span(seen(start))
+            )
+        })),
     }
 }
 
