@@ -319,7 +319,12 @@ fn children_with_findings_are_told_too() {
 fn a_record_in_memory_only_is_said_to_be_so() {
     let folder = tempdir().unwrap();
     let nowhere = folder.path().join("no/such");
-    let done = run(&nowhere, &["run", "--", "true"]);
+    // Else the state folder would be made below it.
+    let done = memguard(&nowhere)
+        .env("MEMGUARD_STATE", folder.path().join("state"))
+        .args(["run", "--", "true"])
+        .output()
+        .expect("memguard starts");
     assert_eq!(code(&done), 0);
     let said = stderr(&done);
     assert!(

@@ -174,8 +174,32 @@ fn first_malloc() -> *mut c_void {
 }
 
 fn look_for_a_malloc_before_ours() {
-    let here = find_foreign_allocator as *mut c_void;
-    HEAP_IS_OURS.store(same_object(first_malloc(), here), Ordering::Relaxed);
+    let (first, here) = (first_malloc(), find_foreign_allocator as *mut c_void);
+    let ours = same_object(first, here) || is_way_to_another(first);
+    HEAP_IS_OURS.store(ours, Ordering::Relaxed);
+}
+
+/// Whether a symbol's address is only the executable's own entry to a function
+/// that it does not define: that stands for the function in programs at fixed
+/// addresses which keep a pointer to it, such as Debian's python and node.
+fn is_way_to_another(function: *mut c_void) -> bool {
+    const SYMBOL: i32 = 1;
+    unsafe extern "C" {
+        fn dladdr1(
+            address: *const c_void,
+            info: *mut libc::Dl_info,
+            extra: *mut *mut c_void,
+            what: i32,
+        ) -> i32;
+    }
+    // SAFETY: all-zero is a valid Dl_info.
+    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
+    let mut symbol = core::ptr::null_mut();
+    // SAFETY: dladdr1(3) writes both on success.
+    let found = unsafe { dladdr1(function, &mut info, &mut symbol, SYMBOL) } != 0;
+    // SAFETY: null, or an entry of the module's symbol table, mapped for good.
+    let symbol = unsafe { symbol.cast::<libc::Elf64_Sym>().as_ref() }.filter(|_| found);
+    symbol.is_some_and(|symbol| symbol.st_shndx == 0)
 }
 
 /// The one behind ours, or the one that comes first. An executable's own maps

@@ -4,7 +4,9 @@
 //! and free come from one allocator; what an allocator maps for itself is not
 //! recorded. Without the first the allocator of malloc and free alone ends the
 //! program at the first sampled block that is given back; without the second
-//! its arenas are counted beside the blocks in them.
+//! its arenas are counted beside the blocks in them. A program at a fixed
+//! address that keeps a pointer to malloc has an entry of that name, and no
+//! malloc of its own: taken for one, its heap would not be seen.
 
 use std::path::{Path, PathBuf};
 
@@ -69,6 +71,20 @@ fn linked() {
         let flags = ["-Wl,--no-as-needed", library.to_str().expect("UTF-8")];
         let program = Program::at(compile::program_with("heap_edges", &flags)).arg("foreign");
         program.assert_same().ok();
+    }
+}
+
+/// As Debian's python and node are built.
+#[test]
+fn a_pointer_to_malloc_is_no_malloc_of_the_programs_own() {
+    let flags = ["-no-pie", "-fno-pie", "-DPOINTED"];
+    let program = Program::at(compile::program_with("malloc_user", &flags));
+    program.assert_same().ok();
+    for mode in [Mode::Light, Mode::Deep] {
+        let held = program.clone().mode(mode).hold();
+        let live = held.report().live_bytes();
+        assert!(live >= 1_400_000.0, "{live} bytes are seen, {mode:?}");
+        held.finish_ok();
     }
 }
 
