@@ -68,5 +68,5 @@ def report(memguard: Path, pid: int, options: list[str]) -> dict | None:
 
 def findings(memguard: Path, case: Case, pid: int) -> list[Finding] | None:
     """What is reported of a program now."""
-    document = report(memguard, pid, ["--min-age", "5s"])
+    document = report(memguard, pid, ["--min-age", case.min_age])
     return document and [finding_of(case, row) for row in document["findings"]]

@@ -33,9 +33,14 @@ class Judgement:
 
 def is_the_bug(case: Case, finding: Finding) -> bool:
     """Whether a finding is about what the manifest says."""
-    if finding.kind != case.kind:
+    if not is_kind(case, finding):
         return False
     return finding.function == case.function if case.native else finding.function != ""
+
+
+def is_kind(case: Case, finding: Finding) -> bool:
+    """Heap that grows is called caches."""
+    return finding.kind == case.kind or (case.kind, finding.kind) == ("memory", "caches")
 
 
 def is_true_leak(case: Case, finding: Finding) -> bool:
@@ -50,7 +55,7 @@ def is_blamed(case: Case, finding: Finding) -> bool:
 
     An interpreter's own caches are not the program's trick: there, its kind only.
     """
-    return case.native or finding.kind == case.kind
+    return case.native or is_kind(case, finding)
 
 
 def judge(trial: Trial) -> Judgement:
@@ -109,7 +114,7 @@ def judge_leaky(judgement: Judgement) -> None:
 def elsewhere(judgement: Judgement) -> str:
     """What its kind got under other names: the function may be wrong, not the verdict."""
     case = judgement.case
-    others = [one for one in judgement.trial.last if one.kind == case.kind and not is_the_bug(case, one)]
+    others = [one for one in judgement.trial.last if is_kind(case, one) and not is_the_bug(case, one)]
     others = [one for one in others if rank(one.verdict) >= rank("suspect")]
     return "".join(f"; {one.verdict} in {one.where}" for one in others[:3])
 

@@ -28,6 +28,7 @@ class Case:
     starts_s: int = 0
     quick: bool = False
     beside: str = ""
+    min_age: str = "5s"
     beyond: str = ""
     note: str = ""
     published: str = ""

@@ -147,8 +147,7 @@ fn measure_by(site: &SiteData<'_>, live: &[Holding], prior: &Prior, number: u32)
             let ages = live
                 .iter()
                 .map(|one| site.now_ms.saturating_sub(one.born_ms) as f64);
-            let from_ms = lives.lower_ms(0.9).max(prior.q90_ms as f64);
-            closing(&lives, ages, from_ms, old_ms as f64)
+            closing(&lives, ages, lives.lower_ms(0.9), old_ms as f64)
         }),
         coming: coming(&old_births, &births(site), site.since_ms, old_until),
         using: using(old, site.now_ms, working_ms, prior.woken_gap_ms),
