@@ -98,7 +98,7 @@ fn doubt(words: &Words<'_>) -> Option<&'static str> {
         (Verdict::Growing, _) => Some("may be a cache"),
         (Verdict::Suspect, Why::NoActivity) => Some("nothing tells whether they are used"),
         (Verdict::Suspect, Why::Busy) => Some("but they are in use"),
-        (Verdict::Suspect, Why::FewLives) => Some("too few were closed to compare them with"),
+        (Verdict::Suspect, Why::FewLives) => Some("closing has not clearly stopped yet"),
         (Verdict::Leak, Why::Labelled) => Some("labelled a leak"),
         _ => None,
     }
