@@ -93,7 +93,7 @@ fn using(measured: &Measured) -> Option<String> {
     }
     let told = [
         (using.idle, "unused since about their birth"),
-        (using.busy, "in use"),
+        (using.busy, "perhaps used later"),
         (using.unknown, "not known to be used or not"),
     ];
     let told = told.iter().filter(|(n, _)| *n > 0);
