@@ -40,6 +40,9 @@ pub fn targets(words: &[OsString], tree: Option<i32>) -> Result<Vec<Observed>, E
             words.iter().map(look).collect::<Result<Vec<_>, _>>()?
         }
     };
+    let mut seen = std::collections::BTreeSet::new();
+    let mut looks = looks;
+    looks.retain(|look| seen.insert((look.process.pid, look.process.started_at)));
     let observed = |snapshot| Observed {
         snapshot,
         first: None,

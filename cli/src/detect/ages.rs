@@ -33,7 +33,8 @@ impl Snapshot {
 fn idle_ms(open: &Descriptor, moment_ms: u64) -> Option<u64> {
     let socket = open.fact.as_ref().and_then(|fact| fact.socket.as_ref());
     let idle = socket
-        .and_then(without_data)
+        .and_then(|socket| unread_for(socket, since_stamp(open, moment_ms)))
+        .or_else(|| socket.and_then(without_data))
         .or_else(|| since_stamp(open, moment_ms))
         .or_else(|| nearly_all_its_life(open, moment_ms))?;
     let age = open.born_ms.map(|born| moment_ms.saturating_sub(born));
@@ -46,13 +47,18 @@ fn since_still(open: &Descriptor, moment_ms: u64) -> Option<u64> {
 }
 
 /// A position that moved since the look before says when it was used. One that
-/// stands still since some look says nothing of the time before that: it counts
-/// as known once nine tenths of its life have been seen.
+/// stands still since some look says nothing of the time before that, and a
+/// buffer may still be read from: it counts as known once nine tenths of its
+/// life have been seen, and that for [`STILL_MS`].
 fn nearly_all_its_life(open: &Descriptor, moment_ms: u64) -> Option<u64> {
     let still_ms = since_still(open, moment_ms)?;
     let age_ms = moment_ms.saturating_sub(open.born_ms?);
-    (still_ms == 0 || still_ms.saturating_mul(10) >= age_ms.saturating_mul(9)).then_some(still_ms)
+    let long = still_ms >= STILL_MS && still_ms.saturating_mul(10) >= age_ms.saturating_mul(9);
+    (still_ms == 0 || long).then_some(still_ms)
 }
+
+/// A stream's buffer may be read for minutes while the position stands still.
+const STILL_MS: u64 = 600_000;
 
 /// Since data went either way, of a connected socket: the kernel's times of
 /// others mean nothing.
@@ -62,6 +68,14 @@ fn without_data(socket: &SocketFact) -> Option<u64> {
     (!unconnected.contains(&state))
         .then(|| Some(socket.sent_ms?.min(socket.received_ms?)))
         .flatten()
+}
+
+/// Data that comes and is not read is no use: where it waits, what counts is
+/// what the program itself did, by its own sends and by the stamp.
+fn unread_for(socket: &SocketFact, stamped: Option<u64>) -> Option<u64> {
+    socket.receive_queue.filter(|bytes| *bytes > 0)?;
+    without_data(socket)?;
+    Some(stamped?.min(socket.sent_ms?))
 }
 
 fn since_stamp(open: &Descriptor, moment_ms: u64) -> Option<u64> {
@@ -130,10 +144,24 @@ mod tests {
             still_since_ms: Some(since),
             ..Descriptor::default()
         };
-        assert_eq!(idle_ms(&still(1_000), 60_000), Some(59_000));
-        assert_eq!(idle_ms(&still(59_000), 60_000), None);
+        assert_eq!(idle_ms(&still(1_000), 700_000), Some(699_000));
+        // A buffer may still be read from.
+        assert_eq!(idle_ms(&still(1_000), 60_000), None);
+        assert_eq!(idle_ms(&still(90_000), 700_000), None);
         assert_eq!(since_still(&still(59_000), 60_000), Some(1_000));
         assert_eq!(idle_ms(&still(60_000), 60_000), Some(0));
+    }
+
+    #[test]
+    fn data_that_nobody_reads_is_no_use() {
+        let mut open = tcp("ESTABLISHED", Some(50_000));
+        open.used_ms = Some(20_000);
+        assert_eq!(idle_ms(&open, 60_000), Some(9_000));
+        let socket = open.fact.as_mut().and_then(|fact| fact.socket.as_mut());
+        socket.unwrap().receive_queue = Some(10);
+        assert_eq!(idle_ms(&open, 60_000), Some(40_000));
+        open.used_ms = None;
+        assert_eq!(idle_ms(&open, 60_000), Some(9_000));
     }
 
     #[test]

@@ -101,6 +101,8 @@ impl Candidate {
     ) -> SiteData<'a> {
         let site: &Site = &snapshot.sites.all[self.site];
         let stats = &site.stats;
+        let now_ms = last_sign_ms(site).min(snapshot.moment_ms);
+        let still_ms = snapshot.moment_ms - now_ms;
         SiteData {
             births: stats.births,
             deaths: stats.deaths,
@@ -109,12 +111,23 @@ impl Candidate {
             points: &stats.points,
             first_ms: stats.first_ms,
             since_ms: wanted.born_after_ms.unwrap_or(0).max(stats.first_ms),
-            now_ms: snapshot.moment_ms,
-            live: self.holdings.clone(),
+            now_ms,
+            live: (self.holdings.iter())
+                .map(|one| one.before(still_ms))
+                .collect(),
             floor_ms: millis(floor(kind, wanted)),
             prior: context.priors.of(site.key, kind),
         }
     }
+}
+
+/// When the site last made or gave back something, as far as is recorded. From
+/// then on it stands still, because its program does or because nobody asks
+/// anything of it: what it holds only gets older, which says nothing.
+fn last_sign_ms(site: &Site) -> u64 {
+    let point = site.stats.points.last().map_or(0, |point| point.at_ms);
+    let birth = site.live.births_ms.last().copied().unwrap_or(0);
+    point.max(birth).max(site.stats.first_ms)
 }
 
 /// The least age that counts as old; `--min-age` replaces it.
@@ -159,12 +172,30 @@ fn things(
 }
 
 fn holding(snapshot: &Snapshot, open: &Descriptor) -> Option<Holding> {
-    let idle_s = snapshot.idle_s(open).filter(|_| !open.elsewhere);
+    let idle_s = snapshot
+        .idle_s(open)
+        .filter(|_| !open.elsewhere && !works(open));
+    let idle = idle_s.map_or(Idle::Unknown, |idle| Idle::Known((idle * 1000.0) as u64));
     Some(Holding {
         born_ms: open.born_ms?,
-        idle: idle_s.map_or(Idle::Unknown, |idle| Idle::Known((idle * 1000.0) as u64)),
+        idle: if is_waited_on(open) {
+            Idle::Known(0)
+        } else {
+            idle
+        },
         abandoned: abandoned(open),
     })
+}
+
+/// A timer that is set works without a call, as long as somebody reads it.
+fn works(open: &Descriptor) -> bool {
+    let timer = open.fact.as_ref().and_then(|fact| fact.timer.as_ref());
+    timer.is_some_and(|timer| timer.armed && timer.unread_ticks == 0)
+}
+
+/// A thread waits in a call on it at this moment.
+fn is_waited_on(open: &Descriptor) -> bool {
+    open.fact.as_ref().and_then(|fact| fact.blocked) == Some(true)
 }
 
 /// The kernel says that the owner does not care: the peer has gone and

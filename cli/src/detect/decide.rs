@@ -2,6 +2,7 @@
 //! one, and before all a person's word.
 
 use super::context::{Context, Label, finding_id};
+use super::model::constants::FALSE_SHARE;
 use super::model::{Decision, Measured, Why, judge::confidence};
 use crate::model::{Kind, Verdict};
 
@@ -25,7 +26,8 @@ pub fn at_this_look(
         Some(last) => Decision {
             verdict: *last,
             why: Why::LastLook,
-            confidence: confidence(*last, now.chance),
+            // What this look alone would say must not make it sound unsure.
+            confidence: confidence(*last, now.chance.min(FALSE_SHARE)),
             ..now
         },
         None => now.at_best(Verdict::Early),

@@ -41,6 +41,7 @@ use crate::snapshot::Snapshot;
 pub use candidates::{Candidate, Held};
 pub use context::{Context, Label, Looks, Prior, Priors, finding_id};
 pub use frames::{Offsets, Symbolise};
+use model::constants::FEWEST_RECENT;
 use model::{Decision, Measured, Sort};
 pub use outlook::Outlook;
 pub use place::place;
@@ -194,10 +195,18 @@ fn of_kind(
     wanted: &Wanted,
     context: &Context<'_>,
 ) -> Vec<Found> {
+    let look = context.looks.number;
+    let measure =
+        |one: &Candidate| model::measure(&one.data(snapshot, kind, wanted, context), look);
     let (mut proven, mut rest) = (Vec::new(), Vec::new());
     for at in sites {
         let site = &snapshot.sites.all[*at];
         let proof = close_wait::proven(snapshot, site, wanted);
+        let of_proof = |held: Held| matches!(held, Held::Descriptor(open) if proof.binary_search(&open).is_ok());
+        let waiting = Candidate::of(snapshot, *at, kind, wanted, of_proof);
+        // A pool whose peers all hung up is full of them, too: it stops there.
+        let grows = measure(&waiting).coming.lately >= FEWEST_RECENT;
+        let proof = if grows { proof } else { Vec::new() };
         let is_proven = |held: Held| match held {
             Held::Descriptor(open) => proof.binary_search(&open).is_ok(),
             Held::Thing(thing) => things::is_proven(&snapshot.things[thing]),
@@ -211,9 +220,6 @@ fn of_kind(
             proven.push(certain);
         }
     }
-    let look = context.looks.number;
-    let measure =
-        |one: &Candidate| model::measure(&one.data(snapshot, kind, wanted, context), look);
     let measured: Vec<Measured> = rest.iter().map(measure).collect();
     let decisions = model::judge(&measured, sort(kind), look);
     let proven = proven.into_iter().map(|one| {
@@ -282,11 +288,8 @@ fn found(
 /// How many they stand for, and their bytes.
 fn size(snapshot: &Snapshot, kind: Kind, one: &Candidate) -> (u64, Option<u64>) {
     if kind != Kind::Memory {
-        let held = one
-            .things
-            .iter()
-            .filter_map(|at| snapshot.things[*at].bytes);
-        return (one.holdings.len() as u64, held.reduce(u64::saturating_add));
+        // A thread's stack is address space, hardly any of it memory.
+        return (one.holdings.len() as u64, None);
     }
     let oldest = one.holdings.iter().map(|holding| holding.born_ms).min();
     let live = &snapshot.sites.all[one.site].live;

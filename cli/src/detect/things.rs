@@ -24,7 +24,12 @@ pub fn holding(snapshot: &Snapshot, thing: &Thing) -> Option<Holding> {
     let used_ms = thing.used_ms.unwrap_or(born_ms);
     Some(Holding {
         born_ms,
-        idle: Idle::Known(snapshot.moment_ms.saturating_sub(used_ms)),
+        idle: if thing.state == ThingState::Armed {
+            // It works without a call.
+            Idle::Unknown
+        } else {
+            Idle::Known(snapshot.moment_ms.saturating_sub(used_ms))
+        },
         abandoned: is_over(thing),
     })
 }

@@ -35,6 +35,8 @@ pub fn merge(mut reports: Vec<Report>) -> Option<Report> {
         suppressed,
         findings,
         processes,
+        // What several share is in each one's account.
+        memory: None,
         health: health.unwrap_or_default(),
         ..first
     })

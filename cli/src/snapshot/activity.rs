@@ -4,6 +4,8 @@
 //! later end. Creation stamps too, so a descriptor that was never used is idle
 //! since then. Where some use goes past the hooks, nothing is said at all.
 
+use std::collections::BTreeSet;
+
 use shm_protocol::activity;
 use shm_protocol::codes::{Kind as Row, Mode, fd_flag, note};
 use shm_protocol::view::{DescriptorInfo, HeaderInfo};
@@ -21,11 +23,21 @@ pub fn settle(open: &mut [Descriptor], header: &HeaderInfo, moment_ms: u64) {
     if !all_seen(header) || open.iter().any(ring) {
         return;
     }
+    let shared = with_duplicates(open);
     for descriptor in open {
+        if shared.contains(&descriptor.fd) {
+            continue;
+        }
         descriptor.used_ms = descriptor
             .used_s
             .map(|used_s| used_ms(used_s, header, moment_ms));
     }
+}
+
+/// Those that another number may be used for, or that may be used for another.
+fn with_duplicates(open: &[Descriptor]) -> BTreeSet<i32> {
+    let copies = open.iter().filter_map(|one| Some((one.fd, one.copy_of?)));
+    copies.flat_map(|(copy, of)| [copy, of]).collect()
 }
 
 /// The later end of a stamp.
@@ -123,6 +135,19 @@ pub(super) mod tests {
     fn without_a_later_tick_it_may_be_in_use_now() {
         assert_eq!(used(100, &header()), Some(130_500));
         assert_eq!(used(101, &header()), Some(130_500));
+    }
+
+    #[test]
+    fn of_duplicates_one_may_be_used_for_the_other() {
+        let stamped = |fd, copy_of| Descriptor {
+            fd,
+            copy_of,
+            used_s: Some(40),
+            ..Descriptor::default()
+        };
+        let mut open = [stamped(3, None), stamped(4, Some(3)), stamped(5, None)];
+        settle(&mut open, &header(), 130_500);
+        assert_eq!(open.map(|one| one.used_ms), [None, None, Some(42_000)]);
     }
 
     #[test]

@@ -237,7 +237,8 @@ fn identity(header: &HeaderInfo, build_id: Option<&str>) -> Identity {
         start_ticks: header.start_ticks,
         created_ns: header.created_real_ns,
         executable: header.executable.clone(),
-        program: Identity::program_of(build_id, &header.executable),
+        program: Identity::program_of(build_id, &header.executable)
+            + &Identity::script_of(&header.executable, &header.cmdline),
     }
 }
 

@@ -1,6 +1,13 @@
 //! Which process a snapshot is of, for good: pids come again, also after a
 //! restart of the machine.
 
+/// Programs that run others' files; by the beginnings of their names.
+const INTERPRETERS: [&str; 12] = [
+    "python", "node", "perl", "ruby", "java", "php", "bash", "dash", "zsh", "lua", "deno", "bun",
+];
+/// Words of a command line that tell what they run: `-m uvicorn app:app`.
+const SCRIPT_WORDS: usize = 3;
+
 /// One image of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
@@ -44,6 +51,23 @@ impl Identity {
         self.executable.rsplit('/').next().unwrap_or_default()
     }
 
+    /// For an interpreter what it runs, so that its programs do not learn from
+    /// each other: a hash of the first words after it. Else nothing.
+    #[must_use]
+    pub fn script_of(executable: &str, cmdline: &[String]) -> String {
+        let name = executable.rsplit('/').next().unwrap_or_default();
+        if !INTERPRETERS.iter().any(|prefix| name.starts_with(prefix)) {
+            return String::new();
+        }
+        let words: Vec<&str> = (cmdline.iter().skip(1).take(SCRIPT_WORDS))
+            .map(String::as_str)
+            .collect();
+        format!(
+            "{:016x}",
+            crate::state::sealed::hash(words.join("\0").as_bytes())
+        )
+    }
+
     /// The build by its id in hex, or by its path where it has none.
     #[must_use]
     pub fn program_of(build_id: Option<&str>, executable: &str) -> String {
@@ -78,6 +102,22 @@ mod tests {
         assert_eq!(Identity::parse("7.42"), None);
         assert_eq!(Identity::parse("7.42.9.1"), None);
         assert_eq!(identity.program_name(), "app");
+    }
+
+    #[test]
+    fn an_interpreter_is_as_many_programs_as_it_runs() {
+        let of = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            Identity::script_of("/usr/bin/python3.11", &words)
+        };
+        assert_eq!(of(&["python3", "a.py"]), of(&["/usr/bin/python3", "a.py"]));
+        assert_ne!(of(&["python3", "a.py"]), of(&["python3", "b.py"]));
+        let uvicorn = |app| of(&["python3", "-m", "uvicorn", app, "--port", "80"]);
+        assert_ne!(uvicorn("a:app"), uvicorn("b:app"));
+        assert_eq!(
+            Identity::script_of("/opt/app", &["app".into(), "x".into()]),
+            ""
+        );
     }
 
     #[test]

@@ -217,9 +217,21 @@ extern "C-unwind" fn fcntl64_hook(
 fn after_fcntl(fd: c_int, command: c_int, result: c_int, sp: usize, bp: usize) -> c_int {
     if command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC {
         duplicated(fd, result, 0, sp, bp);
+    } else if LOCKS.contains(&command) {
+        crate::stamps::touch(fd);
     }
     result
 }
+
+/// Taking, giving back and asking for a lock is a use of the file.
+const LOCKS: [c_int; 6] = [
+    libc::F_SETLK,
+    libc::F_SETLKW,
+    libc::F_GETLK,
+    libc::F_OFD_SETLK,
+    libc::F_OFD_SETLKW,
+    libc::F_OFD_GETLK,
+];
 
 extern "C-unwind" fn close_range_hook(
     first: c_uint,

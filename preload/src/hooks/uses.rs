@@ -178,8 +178,23 @@ uses! {
     fdatasync(first USE);
     ftruncate(first USE);
     ftruncate64(first USE);
-    // What devices are used by.
+    // What devices, lock files and heartbeats are used by.
     ioctl(first USE);
+    flock(first USE);
+    lockf(first USE);
+    lockf64(first USE);
+    fchmod(first USE);
+    fchown(first USE);
+    futimens(first USE);
+    futimes(first USE);
+    fallocate(first USE);
+    fallocate64(first USE);
+    posix_fallocate(first USE);
+    posix_fallocate64(first USE);
+    posix_fadvise(first USE);
+    posix_fadvise64(first USE);
+    readahead(first USE);
+    sync_file_range(first USE);
     sendfile("edi" "esi");
     sendfile64("edi" "esi");
     tee("edi" "esi");

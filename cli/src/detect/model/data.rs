@@ -55,6 +55,18 @@ pub enum Idle {
 }
 
 impl Holding {
+    /// As it stood so long before.
+    #[must_use]
+    pub fn before(self, span_ms: u64) -> Self {
+        Self {
+            idle: match self.idle {
+                Idle::Known(idle_ms) => Idle::Known(idle_ms.saturating_sub(span_ms)),
+                Idle::Unknown => Idle::Unknown,
+            },
+            ..self
+        }
+    }
+
     /// Something whose use nothing tells of: heap blocks, mappings.
     #[must_use]
     pub fn silent(born_ms: u64) -> Self {
