@@ -36,8 +36,14 @@ pub fn settle(open: &mut [Descriptor], header: &HeaderInfo, moment_ms: u64) {
 
 /// Those that another number may be used for, or that may be used for another.
 fn with_duplicates(open: &[Descriptor]) -> BTreeSet<i32> {
-    let copies = open.iter().filter_map(|one| Some((one.fd, one.copy_of?)));
-    copies.flat_map(|(copy, of)| [copy, of]).collect()
+    let at = |fd: i32| open.binary_search_by_key(&fd, |one| one.fd).ok();
+    let object = |one: &Descriptor| one.fact.as_ref().map(|fact| fact.object);
+    // The number may be closed, or name something else by now.
+    let copies = open.iter().filter_map(|one| {
+        let of = &open[at(one.copy_of?)?];
+        (object(of) == object(one)).then_some([one.fd, of.fd])
+    });
+    copies.flatten().collect()
 }
 
 /// The later end of a stamp.
@@ -145,9 +151,15 @@ pub(super) mod tests {
             used_s: Some(40),
             ..Descriptor::default()
         };
-        let mut open = [stamped(3, None), stamped(4, Some(3)), stamped(5, None)];
+        let mut open = [
+            stamped(3, None),
+            stamped(4, Some(3)),
+            stamped(5, None),
+            stamped(7, Some(6)),
+        ];
         settle(&mut open, &header(), 130_500);
-        assert_eq!(open.map(|one| one.used_ms), [None, None, Some(42_000)]);
+        let used = open.map(|one| one.used_ms);
+        assert_eq!(used, [None, None, Some(42_000), Some(42_000)]);
     }
 
     #[test]
