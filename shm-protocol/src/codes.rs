@@ -257,6 +257,8 @@ pub mod fd_flag {
     pub const SENT: u8 = 1 << 4;
     /// Mapped by mmap(2): used without any call.
     pub const MAPPED: u8 = 1 << 5;
+    /// Duplicated by dup(2) or its kin.
+    pub const DUPLICATED: u8 = 1 << 6;
 }
 
 /// Flags of a row that is found by a key.

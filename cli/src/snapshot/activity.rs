@@ -41,7 +41,7 @@ fn with_duplicates(open: &[Descriptor]) -> BTreeSet<i32> {
     // The number may be closed, or name something else by now.
     let copies = open.iter().filter_map(|one| {
         let of = &open[at(one.copy_of?)?];
-        (object(of) == object(one)).then_some([one.fd, of.fd])
+        (of.duplicated && object(of) == object(one)).then_some([one.fd, of.fd])
     });
     copies.flatten().collect()
 }
@@ -148,6 +148,7 @@ pub(super) mod tests {
         let stamped = |fd, copy_of| Descriptor {
             fd,
             copy_of,
+            duplicated: fd == 3,
             used_s: Some(40),
             ..Descriptor::default()
         };
@@ -155,7 +156,7 @@ pub(super) mod tests {
             stamped(3, None),
             stamped(4, Some(3)),
             stamped(5, None),
-            stamped(7, Some(6)),
+            stamped(7, Some(5)),
         ];
         settle(&mut open, &header(), 130_500);
         let used = open.map(|one| one.used_ms);

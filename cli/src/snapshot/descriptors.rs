@@ -32,6 +32,8 @@ pub struct Descriptor {
     pub inherited: Option<bool>,
     /// Whether its creation was seen
     pub origin_known: bool,
+    /// Another number was made a duplicate of it
+    pub duplicated: bool,
     /// The number that it was made a duplicate of
     pub copy_of: Option<i32>,
     /// It belongs to a FILE* or DIR*, whose reads no hook sees
@@ -168,6 +170,7 @@ fn from_row(row: &DescriptorInfo, fact: Option<&FdFact>) -> Option<Descriptor> {
         origin_known: true,
         stdio: row.info.flags & fd_flag::STDIO != 0,
         still_since_ms: None,
+        duplicated: row.info.flags & fd_flag::DUPLICATED != 0,
         copy_of: row.info.source.and_then(|fd| i32::try_from(fd).ok()),
         elsewhere: row.info.flags & fd_flag::SENT != 0
             || matches!(kind, Row::Received | Row::Popen),

@@ -147,6 +147,7 @@ extern "C-unwind" fn dup_hook(fd: c_int, sp: usize, bp: usize) -> c_int {
 
 fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
     if to >= 0 {
+        crate::descriptors::mark(from, fd_flag::DUPLICATED);
         born_from(
             to as u32,
             Kind::Duplicate,
