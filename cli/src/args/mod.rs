@@ -3,6 +3,7 @@
 mod common;
 mod doctor;
 mod fds;
+mod fix;
 mod list;
 mod mode;
 mod report;
@@ -17,6 +18,7 @@ pub use crate::model::{Kind, Mode};
 pub use common::{Format, OutputArgs, Worth};
 pub use doctor::DoctorArgs;
 pub use fds::{FdSort, FdsArgs};
+pub use fix::{FixArgs, Rate};
 pub use list::{ListArgs, ListSort};
 pub use mode::ModeArgs;
 pub use report::{FindingSort, ReportArgs, SelectArgs};
@@ -88,6 +90,8 @@ pub enum Command {
     Report(ReportArgs),
     /// List every open descriptor with its kind, age, peer and creator
     Fds(FdsArgs),
+    /// Give back what leaks, without harm: plan, canary, then all
+    Fix(FixArgs),
     /// Save all that is known about a process to a file
     Snapshot(SnapshotArgs),
     /// Switch a running process between light, deep and off

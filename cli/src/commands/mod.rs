@@ -4,6 +4,7 @@ mod common;
 mod completions;
 mod doctor;
 mod fds;
+mod fix;
 mod list;
 mod mode;
 mod names;
@@ -27,6 +28,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Command::List(args) => list::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Fds(args) => fds::run(&args),
+        Command::Fix(args) => fix::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Mode(args) => mode::run(&args),
         Command::Completions(args) => completions::completions(&args),

@@ -63,6 +63,15 @@ pub struct Found {
     pub assessment: Assessment,
 }
 
+impl Found {
+    /// Stable for one build of the program: kind and site.
+    #[must_use]
+    pub fn id(&self, snapshot: &Snapshot) -> String {
+        let key = snapshot.sites.all[self.site].key;
+        format!("{}-{key:016x}", self.kind.name())
+    }
+}
+
 /// Below this share of the live heap an early or held finding is left out.
 const SMALL_SHARE: f64 = 0.01;
 /// Unless it is among the biggest few.

@@ -57,7 +57,7 @@ fn finding(
     let lives = lifetimes::lifetimes(&site.stats);
     let fix = fix_of(snapshot, found);
     Finding {
-        id: format!("{}-{:016x}", found.kind.name(), site.key),
+        id: found.id(snapshot),
         kind: found.kind,
         verdict: found.verdict,
         confidence: found.confidence,

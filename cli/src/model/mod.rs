@@ -3,6 +3,7 @@
 
 mod doctor;
 mod fds;
+mod fix;
 mod kind;
 mod list;
 mod process;
@@ -10,6 +11,7 @@ mod report;
 
 pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
+pub use fix::{FixGate, FixItem, FixOutcome, FixReport};
 pub use kind::Kind;
 pub use list::{List, ListRow};
 pub use process::{Mode, Policy, Process};

@@ -2,7 +2,7 @@
 
 use super::{Render, line};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Frame, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Frame, List, Report};
 
 /// The CSV writer.
 #[derive(Debug, Clone, Copy)]
@@ -93,6 +93,14 @@ impl Render for Csv {
             row(&mut out, &cells);
         }
         Ok(out)
+    }
+
+    fn fix(&self, _: &FixReport) -> Result<String, OutputError> {
+        Err(OutputError::NoSuchFormat {
+            format: "csv",
+            verb: "fix",
+            instead: "text or json",
+        })
     }
 
     fn doctor(&self, _: &Doctor) -> Result<String, OutputError> {

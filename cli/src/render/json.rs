@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Render;
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, List, Report};
+use crate::model::{Doctor, Fds, FixReport, List, Report};
 
 /// The JSON writer.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,10 @@ impl Render for Json {
 
     fn fds(&self, fds: &Fds) -> Result<String, OutputError> {
         pretty(fds)
+    }
+
+    fn fix(&self, fix: &FixReport) -> Result<String, OutputError> {
+        pretty(fix)
     }
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {

@@ -15,7 +15,7 @@ use std::fmt::Write as _;
 
 use crate::args::Format;
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, List, Report};
+use crate::model::{Doctor, Fds, FixReport, List, Report};
 
 pub use csv::Csv;
 pub use folded::Folded;
@@ -48,6 +48,8 @@ pub trait Render {
     fn list(&self, list: &List) -> Result<String, OutputError>;
     /// A list of descriptors
     fn fds(&self, fds: &Fds) -> Result<String, OutputError>;
+    /// A plan, or what came of it
+    fn fix(&self, fix: &FixReport) -> Result<String, OutputError>;
     /// What can be seen of a program
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError>;
 }

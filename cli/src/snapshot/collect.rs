@@ -94,6 +94,7 @@ fn socket_fact(socket: &Socket) -> SocketFact {
         receive_queue: socket.receive_queue.map(u64::from),
         sent_ms: time(|times| times.last_sent_ms),
         received_ms: time(|times| times.last_received_ms),
+        cookie: socket.cookie,
         heard_ms: time(|times| times.last_segment_ms),
     }
 }

@@ -88,6 +88,9 @@ pub struct SocketFact {
     pub sent_ms: Option<u64>,
     /// Since data last came
     pub received_ms: Option<u64>,
+    /// SO_COOKIE: never used twice, unlike inodes
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
     /// Since anything at all came: in CLOSE_WAIT, at most the time since the
     /// peer's end of stream
     pub heard_ms: Option<u64>,

@@ -4,6 +4,7 @@
 mod doctor;
 mod fds;
 mod finding;
+mod fix;
 mod list;
 mod next;
 mod report;
@@ -14,7 +15,7 @@ mod young;
 
 use super::{Layout, Render};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, List, Report};
+use crate::model::{Doctor, Fds, FixReport, List, Report};
 
 /// The text writer. It always colours; whoever prints it takes colours out
 /// where they are not wanted.
@@ -53,6 +54,10 @@ impl Render for Text {
 
     fn fds(&self, fds: &Fds) -> Result<String, OutputError> {
         Ok(fds::text(fds, self.layout))
+    }
+
+    fn fix(&self, fix: &FixReport) -> Result<String, OutputError> {
+        Ok(fix::text(fix, self.layout))
     }
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {

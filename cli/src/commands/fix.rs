@@ -1,0 +1,134 @@
+//! `memguard fix`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::common::{emit, emit_error, table_writer, wanted, writer_for};
+use crate::args::{FixArgs, Format, Rate};
+use crate::attach::{Target, resolve};
+use crate::detect::find;
+use crate::error::{Error, TargetError};
+use crate::fix::ladder::{Pace, climb};
+use crate::fix::plan::{Wish, confirm, plan};
+use crate::fix::protect::Protection;
+use crate::model::{FixOutcome, FixReport};
+use crate::snapshot::{Snapshot, of_target};
+
+/// Between the two looks that must agree.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// More items than this show progress.
+const LONG: usize = 200;
+
+/// Runs the verb.
+pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
+    let wish = wish(args);
+    let pid = live(&args.target)?;
+    let mut plan = look(args, &wish, pid)?;
+    if args.dry_run {
+        plan.dry_run = true;
+        emit(
+            &table_writer(&args.output).fix(&plan)?,
+            args.output.output.as_deref(),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if plan.items.iter().any(|item| item.passes()) {
+        if !agreed(args, &plan)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(SECOND_LOOK);
+        plan = confirm(plan, look(args, &wish, pid)?);
+    }
+    climb(
+        &mut plan,
+        pid,
+        &mut pace(args, &mut progress, &mut |_, _| ()),
+    );
+    emit(
+        &table_writer(&args.output).fix(&plan)?,
+        args.output.output.as_deref(),
+    )?;
+    Ok(code(&plan))
+}
+
+fn wish(args: &FixArgs) -> Wish {
+    Wish {
+        findings: args.findings.clone(),
+        most: args.max,
+        min_age: args.select.min_age,
+        protection: Protection::default()
+            .and(args.protect_port.iter().copied(), [])
+            .but(&args.allow_port),
+    }
+}
+
+fn pace<'a>(
+    args: &FixArgs,
+    progress: &'a mut dyn FnMut(usize, usize),
+    record: crate::fix::ladder::Record<'a>,
+) -> Pace<'a> {
+    Pace {
+        per_second: match args.rate {
+            Rate::PerSecond(n) => Some(n),
+            Rate::Unlimited => None,
+        },
+        progress,
+        record,
+    }
+}
+
+/// The pid of a target that runs.
+fn live(text: &str) -> Result<i32, Error> {
+    match resolve(text)? {
+        Target::Live { process, .. } => Ok(process.pid),
+        Target::Ended { .. } | Target::Saved { .. } => {
+            Err(TargetError::NotRunning(text.to_owned()).into())
+        }
+    }
+}
+
+/// A fresh look at the same process, and the plan that follows from it.
+fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
+    let snapshot: Snapshot = of_target(resolve(&pid.to_string())?)?;
+    let (found, _) = find(&snapshot, &wanted(&args.select, true));
+    Ok(plan(&snapshot, &found, wish))
+}
+
+/// One question on a terminal; without one, only `--yes` answers it.
+fn agreed(args: &FixArgs, plan: &FixReport) -> Result<bool, Error> {
+    if args.yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(
+            "Nobody is there to say yes; add --yes to act, or --dry-run to see the plan only."
+                .into(),
+        ));
+    }
+    emit_error(&writer_for(Format::Text, None, false).fix(plan)?)?;
+    let open = plan.items.iter().filter(|item| item.passes()).count();
+    emit_error(&format!("Fix these {open}? [y/N] "))?;
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A counter that overwrites itself, on a terminal and for long runs only.
+fn progress(done: usize, total: usize) {
+    let mut screen = std::io::stderr();
+    if total >= LONG && screen.is_terminal() {
+        // Progress that cannot be shown is no failure.
+        let _ = write!(screen, "\r{done} of {total} ");
+    }
+}
+
+/// 5 when it was stopped for harm, or when every single item was refused.
+fn code(plan: &FixReport) -> ExitCode {
+    let refused = !plan.items.is_empty() && plan.count(FixOutcome::Refused) == plan.items.len();
+    ExitCode::from(if plan.stopped.is_some() || refused {
+        5
+    } else {
+        0
+    })
+}
