@@ -19,6 +19,12 @@ pub enum Error {
     /// The result could not be written
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// A file of rules is wrong
+    #[error(transparent)]
+    Rules(#[from] crate::rules::RuleError),
+    /// The state folder cannot be used
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
     /// The request makes no sense
     #[error("{0}")]
     Usage(String),
@@ -35,6 +41,28 @@ pub enum TargetError {
         "There is no process {0} and no record of one that ended; `memguard list` shows what is being watched."
     )]
     NoSuchPid(i32),
+    /// It has ended, and left no record
+    #[error(
+        "Process {0} has ended without a record and only waits for its parent to take note of it; \
+        `memguard list` shows what is being watched."
+    )]
+    Zombie(i32),
+    /// Nothing can be said of processes
+    #[error(
+        "/proc is not mounted, so no process can be looked at; mount it (mount -t proc proc /proc) and ask again."
+    )]
+    NoProc,
+    /// Records of several users claim to be of one process
+    #[error(
+        "Several users' folders have a record of process {pid}, of which at most one is true; name the file that you \
+        trust instead, and delete the others:\n{list}"
+    )]
+    Contested {
+        /// The process
+        pid: i32,
+        /// One path a line
+        list: String,
+    },
     /// No process, no file
     #[error(
         "No process is named `{0}` and there is no such file; `memguard list` shows what is being watched."
@@ -143,6 +171,16 @@ pub enum RecordError {
         /// What is wrong with it
         detail: String,
     },
+    /// Damaged, and its process is gone
+    #[error(
+        "{what} is damaged ({detail}) and cannot be trusted; delete that file, there is nothing more to be had from it."
+    )]
+    Spoiled {
+        /// Whose record
+        what: String,
+        /// What is wrong with it
+        detail: String,
+    },
     /// Not made by memguard
     #[error("{0} is not a memguard record; name a file that `memguard snapshot` wrote.")]
     NotOurs(PathBuf),
@@ -204,9 +242,15 @@ pub enum RunError {
         /// What the kernel said
         source: io::Error,
     },
+    /// It would end as soon as it starts
+    #[error("{0}")]
+    Unstartable(String),
     /// It ran, but cannot be reported on
     #[error("The program succeeded, but there is no report on it: {0}")]
     Report(Box<Error>),
+    /// The rules for its report are wrong, so it was not started
+    #[error("The program was not started, since its report could not be made: {0}")]
+    Rules(Box<Error>),
     /// Something of ours failed
     #[error("memguard could not {doing} ({source}); free some resources and try again.")]
     Own {
@@ -267,6 +311,17 @@ impl TargetError {
     }
 }
 
+impl RecordError {
+    /// The same, of a record that no process writes to any more.
+    #[must_use]
+    pub fn of_the_dead(self) -> Self {
+        match self {
+            Self::Corrupt { what, detail } => Self::Spoiled { what, detail },
+            other => other,
+        }
+    }
+}
+
 impl Error {
     /// The exit code the command line promises for this failure.
     #[must_use]
@@ -277,9 +332,9 @@ impl Error {
             Self::Record(RecordError::OtherProcess { .. }) => 2,
             Self::Record(_) => 4,
             Self::Run(RunError::NotFound(_)) => 127,
-            Self::Run(RunError::CannotStart { .. }) => 126,
+            Self::Run(RunError::CannotStart { .. } | RunError::Unstartable(_)) => 126,
             Self::Run(_) => 125,
-            Self::Output(_) | Self::Usage(_) => 2,
+            Self::Output(_) | Self::Rules(_) | Self::State(_) | Self::Usage(_) => 2,
             Self::Refused(_) => 5,
         }
     }

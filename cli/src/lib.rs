@@ -8,6 +8,8 @@
 //! - [`snapshot`]: those bytes and the kernel's records, reconciled
 //! - [`detect`]: pure functions from a snapshot to findings
 //! - [`fix`]: gates, ladder and executors that clean up without harm
+//! - [`rules`]: what the user says is fine
+//! - [`state`]: what outlives one look: earlier ones, earlier runs, labels
 //! - [`doctor`]: why a program is or is not fully observable
 //! - [`symbols`]: functions, files and lines of recorded addresses
 //! - [`model`]: the stable JSON shapes
@@ -25,6 +27,8 @@ pub mod fix;
 pub mod kernel;
 pub mod model;
 pub mod render;
+pub mod rules;
 pub mod snapshot;
+pub mod state;
 pub mod symbols;
 pub mod units;

@@ -30,5 +30,8 @@ fn finish(error: &anyhow::Error, wrapper: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     anstream::eprintln!("memguard: {error}");
-    ExitCode::from(known.map_or(if wrapper { 125 } else { 4 }, Error::exit_code))
+    let code = known.map_or(4, Error::exit_code);
+    // 1 to 124 are the program's.
+    let ours = !wrapper || code >= 125;
+    ExitCode::from(if ours { code } else { 125 })
 }

@@ -5,16 +5,17 @@ mod support;
 
 use std::mem::offset_of;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::path::Path;
 use std::process::Command;
 
 use shm_protocol::codes::{Kind, Section};
 use shm_protocol::layout::{DATA_AT, Header};
 use support::segment::Made;
-use support::{assert_refused, code, free_pid, json, memguard, run, stderr, stdout};
+use support::{assert_refused, code, copy_program, free_pid, json, memguard, run, stderr, stdout};
 use tempfile::tempdir;
 
 /// What `list` says of records that it cannot read.
-fn notes(folder: &std::path::Path) -> String {
+fn notes(folder: &Path) -> String {
     json(folder, &["list", "--format", "json"])["notes"].to_string()
 }
 
@@ -234,7 +235,8 @@ fn a_forged_record_in_another_users_folder_is_not_read() {
         return;
     }
     let folder = tempdir().unwrap();
-    let made = Made::new(free_pid(), 7);
+    let mut made = Made::new(free_pid(), 7);
+    made.put32(offset_of!(Header, uid), 1234);
     let path = made.keep_for(folder.path(), 1234);
     chown(&path, Some(4321), Some(4321)).unwrap();
     assert_refused(
@@ -293,7 +295,7 @@ fn somebody_elses_process_is_not_permitted() {
     let folder = tempdir().unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let copy = folder.path().join("memguard");
-    std::fs::copy(env!("CARGO_BIN_EXE_memguard"), &copy).unwrap();
+    copy_program(Path::new(env!("CARGO_BIN_EXE_memguard")), &copy);
     let pid = std::process::id().to_string();
     let ask = |args: &[&str]| {
         let words = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
@@ -312,7 +314,7 @@ fn somebody_elses_process_is_not_permitted() {
 fn several_of_a_name_are_listed() {
     let folder = tempdir().unwrap();
     let program = folder.path().join("twin-program");
-    std::fs::copy("/bin/sleep", &program).unwrap();
+    copy_program(Path::new("/bin/sleep"), &program);
     let mut twins: Vec<_> = (0..2)
         .map(|_| Command::new(&program).arg("60").spawn().unwrap())
         .collect();

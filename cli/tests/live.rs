@@ -224,9 +224,11 @@ fn since_shows_only_what_came_after_and_stayed() {
 #[test]
 fn what_is_held_and_does_not_grow_is_shown_with_its_place() {
     let folder = tempdir().unwrap();
+    let begun = std::time::Instant::now();
     let held = Held::forgetful(folder.path(), &["files", "11", "end"]);
-    // All were made at once; now the second half of what is seen has none.
-    std::thread::sleep(std::time::Duration::from_millis(50));
+    // All were made by now; when as long has gone by again, and more, the
+    // second half of what is seen has none.
+    std::thread::sleep(begun.elapsed() * 2 + std::time::Duration::from_millis(50));
     let args = ["report", "--min-age", "0s", &held.word()];
     let report = json(folder.path(), &[&args[..], &["--format", "json"]].concat());
     let files = report["findings"].as_array().unwrap().iter();
@@ -413,6 +415,7 @@ fn a_process_in_namespaces_of_its_own_is_found_from_here() {
         row["cmdline"][0]
             .as_str()
             .is_some_and(|word| word.ends_with(name))
+            && row["cmdline"][1] == "files"
             && row["cmdline"][2] == "6"
     });
     let outer = row.expect("it is listed")["pid"].to_string();

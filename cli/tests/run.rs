@@ -142,6 +142,57 @@ fn signals_are_passed_on_and_the_program_decides() {
 }
 
 #[test]
+fn no_signal_leaves_the_program_behind() {
+    let real_time = libc::SIGRTMIN() + 3;
+    let all = [
+        libc::SIGALRM,
+        libc::SIGIO,
+        libc::SIGPWR,
+        libc::SIGXCPU,
+        libc::SIGXFSZ,
+        libc::SIGVTALRM,
+        libc::SIGPROF,
+        libc::SIGPIPE,
+        libc::SIGABRT,
+        libc::SIGSTKFLT,
+        real_time,
+    ];
+    for signal in all {
+        let folder = tempdir().unwrap();
+        let (mut child, _) = wrapped_shell(folder.path(), "echo $$; exec sleep 60");
+        let wrapper = child.id().to_string();
+        let sent = Command::new("kill")
+            .args([format!("-{signal}"), wrapper])
+            .status();
+        assert!(sent.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(128 + signal));
+    }
+}
+
+#[test]
+fn closed_standard_descriptors_stay_closed() {
+    let folder = tempdir().unwrap();
+    let open = |wrapped: bool, closed: &str| {
+        let wrapper = format!("{} run --no-report -- ", env!("CARGO_BIN_EXE_memguard"));
+        let wrapper = if wrapped { wrapper } else { String::new() };
+        let mut shell = Command::new("sh");
+        let list = "sh -c 'cd /proc/$$/fd && echo [0-2] >&3'";
+        shell
+            .arg("-c")
+            .arg(format!("exec 3>&1 {closed}; exec {wrapper}{list}"));
+        shell
+            .env("MEMGUARD_DIR", folder.path())
+            .env("MEMGUARD_LIBRARY", artifacts::library());
+        stdout(&shell.output().unwrap())
+    };
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        let bare = open(false, closed);
+        assert!(!bare.is_empty());
+        assert_eq!(open(true, closed), bare, "{closed}");
+    }
+}
+
+#[test]
 fn a_signal_that_ends_the_program_ends_in_its_code() {
     let folder = tempdir().unwrap();
     let (mut child, _) = wrapped_shell(folder.path(), "echo $$; exec sleep 60");
@@ -261,6 +312,57 @@ fn children_with_findings_are_told_too() {
         .find(|finding| finding["kind"] == "files")
         .unwrap();
     assert_eq!(files["count"], 5);
+    assert_eq!(files["stack"][0]["function"], "open_log", "{files}");
+}
+
+#[test]
+fn a_record_in_memory_only_is_said_to_be_so() {
+    let folder = tempdir().unwrap();
+    let nowhere = folder.path().join("no/such");
+    // Else the state folder would be made below it.
+    let done = memguard(&nowhere)
+        .env("MEMGUARD_STATE", folder.path().join("state"))
+        .args(["run", "--", "true"])
+        .output()
+        .expect("memguard starts");
+    assert_eq!(code(&done), 0);
+    let said = stderr(&done);
+    assert!(
+        said.contains("left no record. There is no ") && said.contains("set MEMGUARD_DIR"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_program_that_bears_nothing_before_it_is_not_begun() {
+    let folder = tempdir().unwrap();
+    let source = folder.path().join("sanitized.c");
+    std::fs::write(&source, "int main(void) { return 4; }").unwrap();
+    let program = folder.path().join("sanitized");
+    let built = Command::new("gcc")
+        .arg("-fsanitize=address")
+        .arg("-o")
+        .args([&program, &source])
+        .output()
+        .unwrap();
+    if !built.status.success() {
+        memguard_tests::skip::note("run", "gcc has no AddressSanitizer");
+        return;
+    }
+    let program = program.to_str().unwrap();
+    let refused = run(folder.path(), &["run", "--", program]);
+    assert_refused(&refused, 126, "AddressSanitizer");
+    let doctor = stdout(&run(folder.path(), &["doctor", program]));
+    assert!(doctor.contains("cannot observe"), "{doctor}");
+    // The way out that it names.
+    let said = stderr(&refused);
+    let words = said.split("memguard run -- ").nth(1).unwrap().trim_end();
+    let words = words.strip_suffix('.').unwrap().split(' ');
+    let args: Vec<&str> = ["run", "--no-report", "--"]
+        .into_iter()
+        .chain(words)
+        .collect();
+    assert_eq!(code(&run(folder.path(), &args)), 4);
 }
 
 #[test]

@@ -167,16 +167,53 @@ pub fn heap_is_ours() -> bool {
     HEAP_IS_OURS.load(Ordering::Relaxed)
 }
 
-fn look_for_a_malloc_before_ours() {
+/// The malloc that the program calls.
+fn first_malloc() -> *mut c_void {
     // SAFETY: dlsym with a valid name.
-    let first = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"malloc".as_ptr()) };
-    let here = find_foreign_allocator as *mut c_void;
-    HEAP_IS_OURS.store(same_object(first, here), Ordering::Relaxed);
+    unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"malloc".as_ptr()) }
 }
 
+fn look_for_a_malloc_before_ours() {
+    let (first, here) = (first_malloc(), find_foreign_allocator as *mut c_void);
+    let ours = same_object(first, here) || is_way_to_another(first);
+    HEAP_IS_OURS.store(ours, Ordering::Relaxed);
+}
+
+/// Whether a symbol's address is only the executable's own entry to a function
+/// that it does not define: that stands for the function in programs at fixed
+/// addresses which keep a pointer to it, such as Debian's python and node.
+fn is_way_to_another(function: *mut c_void) -> bool {
+    const SYMBOL: i32 = 1;
+    unsafe extern "C" {
+        fn dladdr1(
+            address: *const c_void,
+            info: *mut libc::Dl_info,
+            extra: *mut *mut c_void,
+            what: i32,
+        ) -> i32;
+    }
+    // SAFETY: all-zero is a valid Dl_info.
+    let mut info: libc::Dl_info = unsafe { core::mem::zeroed() };
+    let mut symbol = core::ptr::null_mut();
+    // SAFETY: dladdr1(3) writes both on success.
+    let found = unsafe { dladdr1(function, &mut info, &mut symbol, SYMBOL) } != 0;
+    // SAFETY: null, or an entry of the module's symbol table, mapped for good.
+    let symbol = unsafe { symbol.cast::<libc::Elf64_Sym>().as_ref() }.filter(|_| found);
+    symbol.is_some_and(|symbol| symbol.st_shndx == 0)
+}
+
+/// The one behind ours, or the one that comes first. An executable's own maps
+/// for the program as well as for its malloc.
 fn find_foreign_allocator() {
-    let malloc = next(c"malloc");
-    if same_object(malloc, next(c"gnu_get_libc_version")) {
+    let malloc = if heap_is_ours() {
+        next(c"malloc")
+    } else {
+        first_malloc()
+    };
+    // SAFETY: getauxval only reads the auxiliary vector.
+    let entry = unsafe { libc::getauxval(libc::AT_ENTRY) } as *mut c_void;
+    let libc = next(c"gnu_get_libc_version");
+    if same_object(malloc, libc) || same_object(malloc, entry) {
         return;
     }
     if let Some(module) = modules::find(malloc as usize) {
@@ -199,8 +236,8 @@ fn begin() {
     crate::hooks::resolve_all();
     // SAFETY: as in find_allocator.
     unsafe { libc::dlerror() };
-    find_foreign_allocator();
     look_for_a_malloc_before_ours();
+    find_foreign_allocator();
     config::read(environment());
     let filtered = seccomp_filtered();
     // SAFETY: set by the loader before any constructor.
@@ -212,6 +249,7 @@ fn begin() {
     };
     unwind::init_main_thread(stack_end, stack_limit);
     thread::init();
+    crate::hooks::threads::init();
     live::start(filtered);
     if let Some(segment) = live::segment() {
         segment.note(if modules::can_find() {

@@ -177,10 +177,12 @@ fn complain(name: &[u8], value: &[u8]) {
         _ => b"a fraction between 0.000001 and 1",
     };
     let mut line = Text::new();
-    line.push(b"memguard: ")
-        .push(name)
-        .push(b"=")
-        .push(&value[..value.len().min(64)]);
+    line.push(b"memguard: ").push(name).push(b"=");
+    // What came from elsewhere steers no terminal.
+    for byte in value.iter().take(64) {
+        let plain = byte.is_ascii_graphic() || *byte == b' ';
+        line.push(&[if plain { *byte } else { b'?' }]);
+    }
     line.push(b" is not ")
         .push(expected)
         .push(b"; using the default\n");

@@ -2,7 +2,7 @@
 
 use crate::segment::Segment;
 use crate::unwind::Caller;
-use crate::{clock, emit, live, mode, nursery, sites, sys, tls};
+use crate::{clock, closes, emit, live, mode, nursery, sites, stamps, sys, tls};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shm_protocol::codes::{Counter, Kind, Section, fd_flag, note};
 use shm_protocol::fds::{FdInfo, FdRow};
@@ -20,9 +20,13 @@ static OWNER: AtomicU32 = AtomicU32::new(0);
 
 /// Switches the gate on. From then on an event costs a getpid.
 pub fn guard_by_pid() {
+    stamps::stop();
     if live::frozen() {
         return;
     }
+    // A newborn's first event: the child that is to come must not be taken
+    // for it.
+    let _ = live::segment_for_event();
     OWNER.store(sys::getpid(), Ordering::Relaxed);
     PID_GATE.store(true, Ordering::Release);
     if let Some(segment) = live::segment() {
@@ -30,14 +34,32 @@ pub fn guard_by_pid() {
     }
 }
 
+/// Whether the gate is up.
+pub fn gated() -> bool {
+    PID_GATE.load(Ordering::Relaxed)
+}
+
 /// Whether this thread's descriptors are those that the segment is about.
-fn ours() -> bool {
-    if tls::block().flags & tls::flag::OWN_FILES != 0 || live::in_vfork_child() {
+pub fn ours() -> bool {
+    tls::block().flags & tls::flag::OWN_FILES == 0 && our_process()
+}
+
+/// Whether this is the process that the segment is about, or a child in its
+/// memory.
+pub fn our_process() -> bool {
+    if live::in_vfork_child() {
         return false;
     }
-    !PID_GATE.load(Ordering::Relaxed)
-        || live::frozen()
-        || OWNER.load(Ordering::Relaxed) == sys::getpid()
+    !PID_GATE.load(Ordering::Relaxed) || live::frozen() || passes_the_gate()
+}
+
+/// Whether this process is the one that the gate guards. The first event of a
+/// forked child moves the gate to itself.
+fn passes_the_gate() -> bool {
+    if live::newborn() {
+        adopt();
+    }
+    OWNER.load(Ordering::Relaxed) == sys::getpid()
 }
 
 /// In a forked child: the gate, if it is up, now guards the child.
@@ -65,8 +87,14 @@ pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
 }
 
 /// The row of a number, if it was ever used.
-fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
+pub fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
     segment.row::<FdRow>(Section::Fds, u64::from(fd), false)
+}
+
+/// Whether a number has been open ever since a moment, by our account.
+pub fn open_since(segment: &Segment, fd: u32, at_ms: u64) -> bool {
+    let info = known_row(segment, fd).and_then(|row| row.read(fd));
+    info.is_some_and(|info| info.origin.at_ms <= at_ms)
 }
 
 /// A descriptor was made. Negative results of calls are let pass.
@@ -104,6 +132,7 @@ pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Ca
         generation: 0,
         source,
     };
+    stamps::born(segment, fd);
     if row.insert(fd, &info) {
         segment.count(Counter::Overwritten, 1);
     }
@@ -118,9 +147,18 @@ pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Ca
     );
 }
 
+/// Somebody gives a descriptor back.
+#[inline]
+pub fn died_from(fd: i32, closer: Caller) -> Option<FdInfo> {
+    if closes::followed() {
+        closes::follow(fd, Some(closer));
+    }
+    died(fd)
+}
+
 /// A descriptor is about to be given back. Never skipped, not by the guard.
 #[inline]
-pub fn died(fd: i32) -> Option<FdInfo> {
+fn died(fd: i32) -> Option<FdInfo> {
     if fd < 0 {
         return None;
     }
@@ -176,6 +214,9 @@ pub fn died_range(first: u32, last: u32) {
     };
     let end = segment.rows(Section::Fds).min(u64::from(last) + 1);
     for fd in u64::from(first)..end {
+        if closes::followed() {
+            closes::follow(fd as i32, None);
+        }
         died(fd as i32);
     }
 }
@@ -190,13 +231,6 @@ pub fn mark(fd: i32, flags: u8) {
     }
 }
 
-/// Counts a close of a number that was not open.
-pub fn bad_close() {
-    if let Some(segment) = live::segment().filter(|_| ours()) {
-        segment.count(Counter::BadCloses, 1);
-    }
-}
-
 fn count_foreign() {
     if let Some(segment) = live::segment().filter(|_| !live::in_vfork_child()) {
         segment.count(Counter::ForeignSkipped, 1);
@@ -205,7 +239,7 @@ fn count_foreign() {
 
 /// This thread left the shared descriptor table.
 pub fn leave_table() {
-    tls::block().flags |= tls::flag::OWN_FILES;
+    tls::block().flags |= tls::flag::OWN_FILES | tls::flag::COUNTED_OUT;
     if let Some(segment) = live::segment() {
         segment.note(note::UNSHARED_FILES);
     }

@@ -2,10 +2,11 @@
 //! takes and gives back in a shared segment.
 //!
 //! The way of an event: a stub ([`interpose`]) jumps to a hook ([`hooks`]),
-//! the hook makes the real call and hands over to [`blocks`] or
-//! [`descriptors`]; these ask [`sites`] for the call site ([`unwind`],
+//! the hook makes the real call and hands over to [`blocks`],
+//! [`descriptors`] or [`things`]; these ask [`sites`] for the call site ([`unwind`],
 //! [`cfi`], [`modules`]) and write rows into the [`segment`] that [`live`]
-//! holds for this process. [`mode`] switches paths, [`sample`] draws,
+//! holds for this process. [`stamps`] says when descriptors
+//! were used, [`closes`] which closes were wrong. [`mode`] switches paths, [`sample`] draws,
 //! [`boot`] starts it all. Nothing here allocates from the program's heap,
 //! waits, starts a thread or keeps a descriptor (ARCHITECTURE.md, I1 and I2).
 
@@ -19,6 +20,7 @@ mod boot;
 mod cfi;
 mod cgroup;
 mod clock;
+mod closes;
 mod config;
 mod descriptors;
 mod elf;
@@ -31,13 +33,17 @@ mod live;
 mod mode;
 mod modules;
 mod nursery;
+mod page;
+mod plain;
 mod prune;
 mod sample;
 mod segment;
 mod sites;
+mod stamps;
 mod strings;
 mod sys;
 mod text;
+mod things;
 mod thread;
 mod tls;
 mod unwind;

@@ -1,17 +1,22 @@
 //! Whether this process has a segment, and how it comes to one.
 //!
 //! The answer lives in a page that the kernel wipes in a forked child
-//! (MADV_WIPEONFORK), so one load tells the child of fork, `_Fork` or a raw
+//! (MADV_WIPEONFORK, [`crate::page`]), so one load tells the child of fork, `_Fork` or a raw
 //! clone that it has none. A child gets its own at its first recorded event
 //! after some milliseconds of life: one that soon calls exec pays nothing.
+//!
+//! The parent's segment stays mapped in a child: whoever forks in a signal
+//! handler may go back to the hook that the signal came upon, in the child too.
+//! It finishes there what it was at, but makes the tables no larger.
 
+use crate::page::{PAGE, Page};
 use crate::segment::{BASE_BYTES, Segment};
 use crate::text::{Text, leading_number};
 use crate::{
-    clock, config, descriptors, inherit, mode, modules, nursery, sample, sys, thread, tls,
+    clock, config, descriptors, inherit, mode, modules, nursery, sample, stamps, sys, thread, tls,
 };
 use core::cell::UnsafeCell;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{State, note};
 use shm_protocol::layout;
 
@@ -31,15 +36,6 @@ mod phase {
     pub const WAITING: u32 = 4;
 }
 
-/// The page that fork wipes.
-struct Page {
-    segment: AtomicPtr<Segment>,
-    phase: AtomicU32,
-    image: AtomicU32,
-    since_ns: AtomicU64,
-}
-
-static PAGE: AtomicPtr<Page> = AtomicPtr::new(core::ptr::null_mut());
 static SEGMENT: Segment = Segment::new();
 /// Set when the constructor has read the configuration.
 static CONFIGURED: AtomicBool = AtomicBool::new(false);
@@ -49,6 +45,8 @@ static ATTACHED_BEFORE: AtomicBool = AtomicBool::new(false);
 static FROZEN: AtomicBool = AtomicBool::new(false);
 /// That filter was there before us: what the loader did may be done again.
 static FILTERED: AtomicBool = AtomicBool::new(false);
+/// A child shares this memory, or may: its end is not ours.
+static SHARED: AtomicBool = AtomicBool::new(false);
 /// When the last fork began, by the clock of `coarse_ns`.
 static FORKED_NS: AtomicU64 = AtomicU64::new(0);
 /// Inode of our pid namespace and our start time, as last looked up.
@@ -76,17 +74,11 @@ impl Path {
     }
 }
 
-fn page() -> Option<&'static Page> {
-    // SAFETY: null or the page that `start` mapped for good.
-    unsafe { PAGE.load(Ordering::Acquire).as_ref() }
-}
-
 /// The segment, if this process has one.
 #[inline(always)]
 pub fn segment() -> Option<&'static Segment> {
-    let page = page()?;
     // SAFETY: null or SEGMENT.
-    unsafe { page.segment.load(Ordering::Acquire).as_ref() }
+    unsafe { PAGE.segment.load(Ordering::Acquire).as_ref() }
 }
 
 /// The segment, made now if it is time for one. For events worth recording.
@@ -126,6 +118,34 @@ pub fn freeze() {
     }
 }
 
+/// A child that shares this memory is about to be made.
+pub fn share() {
+    SHARED.store(true, Ordering::Relaxed);
+}
+
+/// Whether the caller is a child that shares this memory: it ends itself only.
+/// Without such a child the kernel is not asked, as a filter may have come in
+/// unseen.
+fn in_sharing_child(segment: &Segment) -> bool {
+    let flagged = tls::block().flags & tls::flag::VFORK_CHILD != 0;
+    let perhaps = (flagged || SHARED.load(Ordering::Relaxed)) && !frozen();
+    perhaps && segment.header().pid.load(Ordering::Relaxed) != sys::getpid()
+}
+
+/// The program becomes a daemon: libc ends this process by a call of its own.
+pub fn end_for_child() {
+    forking();
+    end();
+}
+
+/// It did not: there was no child.
+pub fn end_undone() {
+    if let Some(segment) = segment() {
+        let state = &segment.header().state;
+        state.store(State::Ready as u32, Ordering::Release);
+    }
+}
+
 /// From the constructor: makes the page and the first segment.
 pub fn start(filtered: bool) {
     if filtered {
@@ -135,13 +155,10 @@ pub fn start(filtered: bool) {
     }
     FROZEN.store(filtered, Ordering::Relaxed);
     FILTERED.store(filtered, Ordering::Relaxed);
-    let Some(fresh) = sys::map_private(4096) else {
-        return;
-    };
     if !filtered {
-        sys::madvise(fresh, 4096, libc::MADV_WIPEONFORK);
+        let page = (&raw const PAGE).cast_mut().cast();
+        sys::madvise(page, size_of::<Page>(), libc::MADV_WIPEONFORK);
     }
-    PAGE.store(fresh.cast(), Ordering::Release);
     CONFIGURED.store(true, Ordering::Release);
     if config::disabled() {
         disable();
@@ -154,29 +171,26 @@ pub fn start(filtered: bool) {
 /// (madvise may be forbidden), so the segment is still the parent's: memory
 /// of the child's own takes its place.
 pub extern "C" fn child_under_filter() {
-    let Some(page) = page().filter(|_| frozen()) else {
-        return;
-    };
-    if page.segment.load(Ordering::Acquire).is_null() {
+    if !frozen() || PAGE.segment.load(Ordering::Acquire).is_null() {
         return;
     }
-    page.segment.store(core::ptr::null_mut(), Ordering::Release);
+    stamps::close();
+    PAGE.segment.store(core::ptr::null_mut(), Ordering::Release);
     let fresh = FILTERED.load(Ordering::Relaxed) && SEGMENT.replace();
     let next = if fresh { phase::NONE } else { phase::DISABLED };
-    page.phase.store(next, Ordering::Release);
+    PAGE.phase.store(next, Ordering::Release);
 }
 
 /// Stops tracking in this process for good.
 pub fn disable() {
-    if let Some(page) = page() {
-        page.segment.store(core::ptr::null_mut(), Ordering::Release);
-        page.phase.store(phase::DISABLED, Ordering::Release);
-    }
+    stamps::close();
+    PAGE.segment.store(core::ptr::null_mut(), Ordering::Release);
+    PAGE.phase.store(phase::DISABLED, Ordering::Release);
 }
 
 #[cold]
 fn attach_when_due() -> Option<&'static Segment> {
-    let page = page()?;
+    let page = &PAGE;
     let forbidden = frozen() && !FILTERED.load(Ordering::Relaxed);
     if !CONFIGURED.load(Ordering::Relaxed) || config::disabled() || forbidden {
         return None;
@@ -203,7 +217,18 @@ fn attach_when_due() -> Option<&'static Segment> {
 
 /// Whether this is a child too young for a segment.
 pub fn waiting() -> bool {
-    page().is_some_and(|page| page.phase.load(Ordering::Acquire) == phase::WAITING)
+    PAGE.phase.load(Ordering::Acquire) == phase::WAITING
+}
+
+/// Whether this is a forked child that has had no event yet.
+pub fn newborn() -> bool {
+    CONFIGURED.load(Ordering::Relaxed) && PAGE.phase.load(Ordering::Acquire) == phase::NONE
+}
+
+/// Whether the tables are this process's own, and not yet its parent's.
+pub fn owned() -> bool {
+    let phase = PAGE.phase.load(Ordering::Acquire);
+    phase == phase::CREATING || phase == phase::READY
 }
 
 /// The program is about to fork: its child inherits the moment.
@@ -213,7 +238,7 @@ pub fn forking() {
 
 /// Makes the segment. One thread wins; the others go on without meanwhile.
 fn create(forked: bool) {
-    let Some(page) = page() else { return };
+    let page = &PAGE;
     let before = if forked { phase::WAITING } else { phase::NONE };
     let won =
         page.phase
@@ -227,6 +252,9 @@ fn create(forked: bool) {
         modules::reset();
         descriptors::adopt();
         sample::reseed();
+        if !frozen() {
+            SEGMENT.let_go();
+        }
     }
     let Some(notes) = open_segment(forked) else {
         page.phase.store(phase::DISABLED, Ordering::Release);
@@ -298,7 +326,6 @@ fn open_anonymous(notes: u64) -> Option<u64> {
     if !frozen() {
         NAMESPACE.store(pid_namespace(), Ordering::Relaxed);
         STARTED.store(identity().start_ticks, Ordering::Relaxed);
-        sys::madvise(base, bytes, libc::MADV_DONTFORK);
     }
     SEGMENT.lay_out(base, bytes, bytes as u64, false);
     PATH.set(&Text::new());
@@ -336,7 +363,6 @@ fn open_file(limit: u64) -> Option<*mut u8> {
 fn map_base(fd: isize) -> Option<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let base = sys::map(BASE_BYTES, protection, libc::MAP_SHARED, fd)?;
-    sys::madvise(base, BASE_BYTES, libc::MADV_DONTFORK);
     sys::madvise(base, BASE_BYTES, libc::MADV_DONTDUMP);
     let real = sys::madvise(base, BASE_BYTES, libc::MADV_POPULATE_WRITE) == 0;
     if !real {
@@ -381,10 +407,11 @@ fn create_exclusive(path: &mut Text) -> Option<isize> {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let fd = sys::open(path.path(), flags, 0o600);
         if fd >= 0 {
-            if config::keep() == config::Keep::Never {
+            // A run reports on the last image of a process only.
+            if config::keep() == config::Keep::Never || config::run_id() != 0 {
                 retire_neighbours(path, stem, image);
             }
-            page()?.image.store(image as u32, Ordering::Relaxed);
+            PAGE.image.store(image as u32, Ordering::Relaxed);
             return Some(fd);
         }
         if fd != -(libc::EEXIST as isize) {
@@ -406,7 +433,7 @@ fn retire_neighbours(path: &mut Text, stem: usize, image: u64) {
 }
 
 /// Removes a segment's file and what the last look left beside it.
-fn remove(path: &mut Text) {
+pub fn remove(path: &mut Text) {
     sys::unlink(path.path());
     sys::unlink(path.push(b".look").path());
 }
@@ -463,11 +490,8 @@ fn describe() {
     }
     set(&header.pid, sys::getpid());
     set(&header.parent_pid, sys::getppid());
-    set(&header.uid, sys::getuid());
-    set(
-        &header.image,
-        page().map_or(0, |page| page.image.load(Ordering::Relaxed)),
-    );
+    set(&header.uid, sys::geteuid());
+    set(&header.image, PAGE.image.load(Ordering::Relaxed));
     set64(&header.pid_namespace, NAMESPACE.load(Ordering::Relaxed));
     set64(&header.start_ticks, STARTED.load(Ordering::Relaxed));
     set64(&header.fd_limit, sys::limit(libc::RLIMIT_NOFILE).0);
@@ -495,19 +519,17 @@ fn store_text(words: &[AtomicU64; 64], text: &[u8]) {
 /// somebody wants to read it.
 pub fn end() {
     let Some(segment) = segment() else { return };
-    // A child that shares this memory ends itself only.
-    if !frozen() && segment.header().pid.load(Ordering::Relaxed) != sys::getpid() {
+    if in_sharing_child(segment) {
         return;
     }
-    segment
-        .header()
-        .state
-        .store(State::Ended as u32, Ordering::Release);
     let keep = match config::keep() {
         config::Keep::Never => false,
         config::Keep::Always => true,
         config::Keep::OnFindings => descriptors::anything_held(segment),
     };
+    let state = if keep { State::Ended } else { State::Unwanted };
+    let word = &segment.header().state;
+    word.store(state as u32, Ordering::Release);
     let path = PATH.get();
     let path = core::ffi::CStr::from_bytes_until_nul(&path).unwrap_or_default();
     if !keep && !frozen() && !path.is_empty() {

@@ -6,7 +6,7 @@
 
 use crate::hooks::heap;
 use crate::segment::Segment;
-use crate::{boot, config, live};
+use crate::{boot, config, live, stamps};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shm_protocol::codes::{Mode, Policy, note};
 use shm_protocol::weight::Class;
@@ -117,7 +117,7 @@ pub fn tick(segment: &Segment, now_ms: u64) -> u32 {
     let header = segment.header();
     let second = now_ms / 1000;
     if header.tick_s.load(Ordering::Relaxed) != second {
-        header.tick_s.store(second, Ordering::Relaxed);
+        stamps::advance(segment, second);
     }
     let wanted = header.wanted_mode.load(Ordering::Acquire);
     if wanted != header.applied_mode.load(Ordering::Relaxed) {
@@ -165,7 +165,13 @@ fn fall_back(segment: &Segment, until: u64) {
 
 fn apply(segment: &Segment, mode: Mode) {
     let header = segment.header();
-    let left_deep = header.mode.swap(mode as u32, Ordering::AcqRel) == Mode::Deep as u32;
+    let before = header.mode.swap(mode as u32, Ordering::AcqRel);
+    let left_deep = before == Mode::Deep as u32;
+    match mode {
+        Mode::Off => stamps::close(),
+        _ if before == OFF => stamps::open(segment),
+        _ => {}
+    }
     if left_deep && mode == Mode::Light && UNALIGNED.load(Ordering::Relaxed) > 0 {
         segment.note(note::DEEP_ROWS_KEPT);
     }

@@ -235,7 +235,7 @@ fn find_row(segment: &Segment, identity: Identity) -> Option<u64> {
     let rows = segment.header().module_rows.load(Ordering::Relaxed);
     (0..rows).find(|&row| {
         let at = segment.row::<ModuleRow>(Section::Modules, row, false);
-        at.is_some_and(|at| same(segment, at, identity) && !still_mapped(at))
+        at.is_some_and(|at| same(segment, at, identity) && (unloaded(at) || !still_mapped(at)))
     })
 }
 
@@ -248,6 +248,12 @@ fn same(segment: &Segment, row: &ModuleRow, (build_id, path): Identity) -> bool 
     length == build_id.len()
         && bytes.starts_with(build_id)
         && crate::strings::equals(segment, row.path.load(Ordering::Relaxed), path)
+}
+
+/// Whether the row's module was seen to go. It comes back to the same place
+/// more often than not, and there is told apart by this alone.
+fn unloaded(row: &ModuleRow) -> bool {
+    row.state.load(Ordering::Acquire) == 2
 }
 
 /// Whether the row's last mapping is there and is the same module.

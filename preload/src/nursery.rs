@@ -6,7 +6,7 @@
 
 use crate::segment::Segment;
 use crate::unwind::{self, Caller};
-use crate::{clock, descriptors, guard, live, modules, sites, thread};
+use crate::{clock, descriptors, guard, live, modules, sites, stamps, thread};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use shm_protocol::codes::Kind;
 use shm_protocol::fds::FdInfo;
@@ -114,6 +114,7 @@ impl Entry {
             ..FdInfo::default()
         };
         if let Some(row) = descriptors::row(segment, fd) {
+            stamps::born(segment, fd);
             row.insert(fd, &info);
             sites::count_birth(segment, site, now_ms);
         }

@@ -5,7 +5,7 @@
 //! object, and each part is made real before its first write, so that a full
 //! tmpfs is an error here and not a SIGBUS in the program.
 
-use crate::{cgroup, sys};
+use crate::{cgroup, live, sys};
 use core::mem::size_of;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{Counter, Section, note};
@@ -24,7 +24,10 @@ const RETRY_MS: u64 = 1000;
 /// Runs of one section.
 const RUNS: usize = 16;
 
-/// Rows that each section starts with.
+/// Places for sections, by their number.
+const SECTIONS: usize = Section::Children as usize + 1;
+
+/// Rows that each section starts with; others come with their first row.
 const FIRST: [(Section, usize); 11] = [
     (Section::Modules, 64),
     (Section::Strings, 8 * 1024),
@@ -34,7 +37,7 @@ const FIRST: [(Section, usize); 11] = [
     (Section::SiteIndex, 512),
     (Section::Heap, 64),
     (Section::Fds, 512),
-    (Section::FdStamps, 512),
+    (Section::FdStamps, crate::stamps::FIRST_ROWS),
     (Section::Slabs, 16),
     (Section::Mailbox, 16),
 ];
@@ -66,7 +69,16 @@ pub struct Segment {
     frozen: AtomicBool,
     /// Before this moment growth is not tried again.
     retry_ms: AtomicU64,
-    sections: [Runs; 17],
+    /// Nothing is laid out: what was is the parent's, and has been let go of.
+    gone: AtomicBool,
+    sections: [Runs; SECTIONS],
+}
+
+/// Empty memory over what is mapped, which no child inherits.
+fn put_empty(at: *mut u8, bytes: usize) {
+    let bytes = bytes.next_multiple_of(4096);
+    sys::map_over(at, bytes);
+    sys::madvise(at, bytes, libc::MADV_DONTFORK);
 }
 
 impl Run {
@@ -109,7 +121,8 @@ impl Segment {
             in_file: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             retry_ms: AtomicU64::new(0),
-            sections: [EMPTY; 17],
+            gone: AtomicBool::new(false),
+            sections: [EMPTY; SECTIONS],
         }
     }
 
@@ -122,6 +135,7 @@ impl Segment {
         self.in_file.store(in_file, Ordering::Relaxed);
         self.frozen.store(false, Ordering::Relaxed);
         self.retry_ms.store(0, Ordering::Relaxed);
+        self.gone.store(false, Ordering::Relaxed);
         for runs in &self.sections {
             runs.count.store(0, Ordering::Relaxed);
             runs.growing.store(false, Ordering::Relaxed);
@@ -148,6 +162,29 @@ impl Segment {
     pub fn replace(&self) -> bool {
         let bytes = self.base_bytes.load(Ordering::Relaxed) as usize;
         sys::map_over(self.base.load(Ordering::Relaxed), bytes)
+    }
+
+    /// In a forked child that makes its own: puts empty memory in the place of
+    /// the parent's segment, so that the parent alone keeps its pages. A hook
+    /// that a signal handler forked under may yet write there, so nothing is
+    /// unmapped; the child's own children have no such hook and no such memory.
+    pub fn let_go(&self) {
+        if self.gone.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let base = self.base.load(Ordering::Relaxed);
+        let base_bytes = self.base_bytes.load(Ordering::Relaxed) as usize;
+        put_empty(base, base_bytes);
+        for section in Section::ALL {
+            for index in 0..self.run_count(section) {
+                let run = &self.runs(section).runs[index];
+                let at = run.at.load(Ordering::Relaxed);
+                if (at as usize).wrapping_sub(base as usize) >= base_bytes {
+                    let (_, rows) = self.run_rows(section, index);
+                    put_empty(at, rows as usize * layout::row_bytes(section));
+                }
+            }
+        }
     }
 
     /// Lays out what [`Segment::replace`] put there.
@@ -328,7 +365,7 @@ impl Segment {
     /// The rows to add follow from those there are, seen by one thread.
     fn grow_by(&self, section: Section, more: impl Fn(usize) -> usize) -> bool {
         let runs = self.runs(section);
-        if self.resting() || runs.growing.swap(true, Ordering::Acquire) {
+        if !live::owned() || self.resting() || runs.growing.swap(true, Ordering::Acquire) {
             return false;
         }
         let grown = self.add_run(section, more(self.rows(section) as usize));
@@ -413,7 +450,6 @@ impl Segment {
         sys::unmap(again, offset);
         // SAFETY: the mapping is `offset + bytes` long.
         let at = unsafe { again.add(offset) };
-        sys::madvise(at, bytes, libc::MADV_DONTFORK);
         sys::madvise(at, bytes, libc::MADV_DONTDUMP);
         Some(at)
     }

@@ -43,10 +43,6 @@ pub fn gettid() -> u32 {
     call1(libc::SYS_gettid, 0) as u32
 }
 
-pub fn getuid() -> u32 {
-    call1(libc::SYS_getuid, 0) as u32
-}
-
 pub fn geteuid() -> u32 {
     call1(libc::SYS_geteuid, 0) as u32
 }
@@ -246,6 +242,11 @@ pub fn lstat(path: Path) -> Option<libc::stat> {
 /// Whether a thread of this process still runs.
 pub fn thread_exists(pid: u32, tid: u32) -> bool {
     call3(libc::SYS_tgkill, pid as usize, tid as usize, 0) != -(libc::ESRCH as isize)
+}
+
+/// Whether this process has a POSIX timer by that number.
+pub fn timer_exists(number: u32) -> bool {
+    call1(libc::SYS_timer_getoverrun, number as usize) >= 0
 }
 
 /// Whether this thread runs on its alternate signal stack.

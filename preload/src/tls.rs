@@ -20,7 +20,7 @@ global_asm!(
     ".text",
 );
 
-/// The block. The first two words are known to the assembly stubs.
+/// The block. The first two words and the flags are known to the assembly stubs.
 #[repr(C)]
 pub struct Block {
     /// Bytes until the next sample. 0 until the thread's first allocation.
@@ -31,7 +31,8 @@ pub struct Block {
     pub guard: usize,
     /// `ThreadState` of this thread, null until needed.
     pub state: *mut crate::thread::ThreadState,
-    /// `flag` bits.
+    /// `flag` bits (8), and above them what is left of this thread's uses of
+    /// descriptors before it looks at the clock. Known to the stubs.
     pub flags: u32,
     /// What was drawn for the countdown of calls, to know what it used up.
     pub drawn_calls: u32,
@@ -51,6 +52,10 @@ pub mod flag {
     pub const OWN_FILES: u32 = 1 << 1;
     /// The main thread.
     pub const MAIN: u32 = 1 << 2;
+    /// Where flags end.
+    pub const ALL: u32 = 0xFF;
+    /// No uses are left: below zero, and far from where that ends.
+    pub const COUNTED_OUT: u32 = 3 << 30;
 }
 
 const _: () = assert!(core::mem::size_of::<Block>() == 64);

@@ -3,6 +3,9 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 
+# What scripts make memguard learn stays in the repository.
+export MEMGUARD_STATE="${MEMGUARD_STATE:-$root/target/state}"
+
 # say WORDS...: progress, on stderr so that a script's output stays its own.
 say() {
     printf '%s: %s\n' "$(basename "$0")" "$*" >&2

@@ -36,6 +36,11 @@ numbered! {
         PosixTimer = 4,
         Registration = 5,
         Watch = 6,
+        /// A child process.
+        Child = 7,
+        /// close(2) itself: of numbers that were not open, and of all numbers
+        /// once there was such a close.
+        Close = 15,
         /// Regular file, device or whatever a path named.
         File = 16,
         Directory = 17,
@@ -130,6 +135,9 @@ numbered! {
         Ready = 1,
         /// The process ended normally.
         Ended = 2,
+        /// The same, and its record was not to be kept: whoever comes across
+        /// the file removes it, as the process itself was not allowed to.
+        Unwanted = 3,
     }
 }
 
@@ -177,6 +185,8 @@ numbered! {
         StackHits,
         /// Stack look-ups that had to unwind.
         StackMisses,
+        /// Timers, registrations, threads or children lost for want of room.
+        RowsFull,
     }
 }
 
@@ -245,6 +255,16 @@ pub mod fd_flag {
     pub const NO_STACK: u8 = 1 << 3;
     /// Passed on to another process by SCM_RIGHTS.
     pub const SENT: u8 = 1 << 4;
+    /// Mapped by mmap(2): used without any call.
+    pub const MAPPED: u8 = 1 << 5;
+}
+
+/// Flags of a row that is found by a key.
+pub mod thing_flag {
+    /// A timer that will expire.
+    pub const ARMED: u8 = 1 << 0;
+    /// A thread's notice that it needs no join: it was detached as it ran.
+    pub const DETACHED: u8 = 1 << 1;
 }
 
 numbered! {
@@ -268,6 +288,8 @@ numbered! {
         Threads = 14,
         Mappings = 15,
         Settings = 16,
+        BadCloses = 17,
+        Children = 18,
     }
 }
 

@@ -91,6 +91,17 @@ impl FdRow {
         before >> KIND_SHIFT != 0
     }
 
+    /// Whether nothing is open here.
+    pub fn is_free(&self) -> bool {
+        self.state.load(Ordering::Relaxed) >> KIND_SHIFT == 0
+    }
+
+    /// Whether the number has named anything so far; what it names last has
+    /// left its origin and source.
+    pub fn was_held(&self) -> bool {
+        self.origin.load(Ordering::Relaxed) != 0
+    }
+
     /// Takes the row out. `None`: there was none. `Some(None)`: it was torn.
     pub fn remove(&self, fd: u32) -> Option<Option<FdInfo>> {
         if self.state.load(Ordering::Acquire) >> KIND_SHIFT == 0 {

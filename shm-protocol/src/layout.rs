@@ -19,10 +19,12 @@
 //! [`crate::pins`] holds every offset; a change that moves one needs a new
 //! [`ABI_MAJOR`], a change that only adds needs a new [`ABI_MINOR`].
 
+use crate::activity::PAUSES;
 use crate::codes::COUNTERS;
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
 use crate::mailbox::MailSlot;
+use crate::plain::PlainRow;
 use crate::ring::RingSlot;
 use crate::sites::Site;
 use crate::sync::{AtomicU32, AtomicU64};
@@ -33,7 +35,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MEMGUARD");
 /// Readers refuse any other.
 pub const ABI_MAJOR: u32 = 1;
 /// Grows when something is added.
-pub const ABI_MINOR: u32 = 0;
+pub const ABI_MINOR: u32 = 1;
 
 /// Where the directory starts.
 pub const DIRECTORY_AT: usize = 4096;
@@ -61,7 +63,7 @@ pub struct Header {
     pub pid: AtomicU32,
     /// Parent's process id in the same namespace.
     pub parent_pid: AtomicU32,
-    /// Real user id.
+    /// Effective user id at creation: whose folder the file lies in.
     pub uid: AtomicU32,
     /// How many images (exec) this process had before.
     pub image: AtomicU32,
@@ -121,8 +123,10 @@ pub struct Header {
     pub fd_limit: AtomicU64,
     /// Session that `run` gave through the environment, 0 for none.
     pub run_id: AtomicU64,
+    /// `Pause` words: the longest times in which no hook read the clock.
+    pub pauses: [AtomicU64; PAUSES],
     /// Zero.
-    pub reserved_b: [AtomicU64; 10],
+    pub reserved_b: [AtomicU64; 4],
     /// `Class` words; 0 is unused.
     pub classes: [AtomicU64; CLASSES],
     /// By `Counter`.
@@ -196,21 +200,6 @@ pub struct Slab {
     pub reserved: [AtomicU64; 2],
 }
 
-/// Rows of the sections that later features write: four plain words, the third
-/// an `Origin`, the last with a check like a heap row's.
-#[repr(C)]
-#[derive(Debug)]
-pub struct PlainRow {
-    /// Id (timer, epoll and number, thread, address), 0 for free.
-    pub id: AtomicU64,
-    /// Meaning by section.
-    pub detail: AtomicU64,
-    /// Packed `Origin`.
-    pub origin: AtomicU64,
-    /// Meaning by section (48 bits), check (16).
-    pub state: AtomicU64,
-}
-
 const _: () = assert!(DIRECTORY_AT + EXTENTS * size_of::<Extent>() <= DATA_AT);
 const _: () = assert!(DATA_AT.is_multiple_of(4096));
 
@@ -228,6 +217,6 @@ pub fn row_bytes(section: crate::codes::Section) -> usize {
         Slabs => size_of::<Slab>(),
         Ring => size_of::<RingSlot>(),
         Mailbox => size_of::<MailSlot>(),
-        Timers | Registrations | Threads | Mappings => size_of::<PlainRow>(),
+        Timers | Registrations | Threads | Mappings | BadCloses | Children => size_of::<PlainRow>(),
     }
 }

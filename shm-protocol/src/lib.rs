@@ -11,6 +11,9 @@
 //! - [`words`]: packing of a row's words, and the check that finds torn rows
 //! - [`heap`]: live heap blocks, found by address
 //! - [`fds`]: descriptors, found by number
+//! - [`activity`]: when a stamped descriptor was used last
+//! - [`closes`]: closes of numbers that were not open
+//! - [`plain`]: timers, registrations, ended threads, children, found by a key
 //! - [`sites`]: call sites, their counters, checkpoints and index
 //! - [`hist`]: the half-octave lifetime histogram
 //! - [`weight`]: what one sampled block stands for
@@ -19,6 +22,9 @@
 //! - [`view`]: the bounds-checked reader over a copy of the segment
 //! - [`sync`]: the atomics, ordinary or loom's
 
+pub mod activity;
+#[cfg(not(loom))]
+pub mod closes;
 pub mod codes;
 pub mod fds;
 pub mod heap;
@@ -28,6 +34,7 @@ pub mod layout;
 pub mod mailbox;
 #[cfg(not(loom))]
 pub mod pins;
+pub mod plain;
 pub mod ring;
 pub mod sites;
 pub mod sync;

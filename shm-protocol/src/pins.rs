@@ -6,8 +6,9 @@
 
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
-use crate::layout::{Extent, Header, ModuleRow, PlainRow, Slab};
+use crate::layout::{Extent, Header, ModuleRow, Slab};
 use crate::mailbox::MailSlot;
+use crate::plain::PlainRow;
 use crate::ring::RingSlot;
 use crate::sites::{Checkpoint, Site};
 use core::mem::{align_of, offset_of, size_of};
@@ -71,7 +72,8 @@ pins! {
         light_class: 132, deep_class: 136, reserved_a: 140, used_bytes: 144,
         limit_bytes: 152, notes: 160, heartbeat_ms: 168, ring_head: 176,
         stack_words: 184, string_bytes: 192, site_rows: 200, module_rows: 208,
-        module_generation: 216, fd_limit: 224, run_id: 232, reserved_b: 240,
+        module_generation: 216, fd_limit: 224, run_id: 232, pauses: 240,
+        reserved_b: 288,
         classes: 320, counters: 448, cmdline: 832, executable: 1344,
     }
     Extent 40 align 8 {

@@ -2,16 +2,19 @@
 //! on every byte, so nothing here changes by accident.
 #![cfg(not(loom))]
 
+use shm_protocol::activity::Pause;
+use shm_protocol::closes::BadClose;
 use shm_protocol::codes::{COUNTERS, Counter, Kind, Mode, Policy, Section, State};
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::HeapRow;
 use shm_protocol::layout::{self, ABI_MAJOR, ABI_MINOR, CLASSES, DATA_AT, DIRECTORY_AT, EXTENTS};
 use shm_protocol::mailbox::{MailState, Phase};
+use shm_protocol::plain::{self, PlainRow};
 use shm_protocol::ring::{Action, Event, RingSlot};
 use shm_protocol::sync::{AtomicU64, Ordering};
 use shm_protocol::weight::Class;
 use shm_protocol::words::{Frame, Origin};
-use shm_protocol::{heap, hist, mailbox, pins, ring, sites, words};
+use shm_protocol::{closes, heap, hist, mailbox, pins, ring, sites, words};
 use std::fmt::Write;
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/layout.golden");
@@ -77,9 +80,11 @@ fn constants(out: &mut String) {
         ("checkpoints of a site", sites::POINTS),
         ("buckets of lifetimes", hist::BUCKETS),
         ("slots of an index window", sites::WINDOW),
+        ("rows of a window", plain::WINDOW),
         ("slots of the mailbox", mailbox::SLOTS),
         ("arguments of a command", mailbox::ARGUMENTS),
         ("events of the ring", ring::EVENTS),
+        ("rows of bad closes", closes::ROWS),
         ("sites at most", words::MAX_SITES as usize),
     ];
     for (name, value) in all {
@@ -173,7 +178,37 @@ fn samples(out: &mut String) {
         phase: Phase::Done,
         sequence: 6,
     };
+    let bad_close = PlainRow::default();
+    closes::write(
+        &bad_close,
+        &BadClose {
+            fd: 9,
+            origin,
+            earlier: Some(origin),
+            made_site: 3,
+        },
+    );
+    let thing = [PlainRow::default()];
+    let timer = plain::pair(1, 9);
+    plain::insert(
+        &thing,
+        timer,
+        &plain::Plain {
+            origin,
+            detail: 5,
+            used_ms: 0x234,
+            flags: 1,
+        },
+    );
+    let [thing] = thing;
     let all = [
+        ("key of timer 9", timer),
+        ("key of watch 2 of 7", plain::pair(7, 2) | plain::MARK),
+        (
+            "window of timer 9 in 64",
+            plain::window_of(timer, 64) as u64,
+        ),
+        ("timer state", thing.state.into_inner()),
         ("check of 1, 2, 3", u64::from(words::check16(1, 2, 3))),
         (
             "hash of kind 16 and frames 1, 2",
@@ -212,6 +247,8 @@ fn samples(out: &mut String) {
         ("event middle word", Event::what(Action::GivenBack, 1, 64)),
         ("event ticket", slots[0].ticket.load(Ordering::Relaxed)),
         ("command state", mail.pack()),
+        ("bad close's last word", bad_close.state.into_inner()),
+        ("pause of 5 to 9", Pause { from_s: 5, to_s: 9 }.pack()),
         ("lifetime bucket of a minute", hist::bucket(60_000) as u64),
     ];
     for (name, value) in all {

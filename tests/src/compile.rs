@@ -62,8 +62,11 @@ fn source_of(name: &str) -> PathBuf {
 
 fn key_of(source: &Path, shape: Shape, flags: &[&str]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let headers = ["fixture.h", "filter.h"].map(|name| sources().join(name));
-    for part in [source, &headers[0], &headers[1]] {
+    let headers = ["fixture.h", "filter.h", "uses.h"].map(|name| sources().join(name));
+    for part in [source]
+        .into_iter()
+        .chain(headers.iter().map(PathBuf::as_path))
+    {
         let text = fs::read(part).unwrap_or_else(|e| panic!("{}: {e}", part.display()));
         text.hash(&mut hasher);
     }

@@ -14,6 +14,7 @@ pub fn memguard(args: &[&str], folder: &Path) -> Output {
     command
         .args(args)
         .env("MEMGUARD_DIR", folder)
+        .env("MEMGUARD_STATE", folder.join("state"))
         .env_remove("LD_PRELOAD");
     command.output().expect("the command line can be started")
 }
@@ -98,6 +99,11 @@ impl Fd {
         self.value["path"].as_str().unwrap_or("")
     }
 
+    /// For how long nobody has used it, where that is known.
+    pub fn idle_s(&self) -> Option<f64> {
+        self.value["idle_s"].as_f64()
+    }
+
     /// Whether a frame of its creating stack is this function.
     pub fn created_in(&self, function: &str) -> bool {
         frames(&self.value)
@@ -149,6 +155,16 @@ impl Report {
         texts.map(str::to_owned).collect()
     }
 
+    /// Closes of numbers that were not open, by a close in one function.
+    pub fn bad_closes_in(&self, function: &str) -> Vec<BadClose> {
+        let all = self.value["bad_closes"].as_array().into_iter().flatten();
+        let all = all.map(|value| BadClose {
+            value: value.clone(),
+        });
+        all.filter(|close| close.passes("stack", function))
+            .collect()
+    }
+
     /// Estimated bytes of the heap that are in use.
     #[track_caller]
     pub fn live_bytes(&self) -> f64 {
@@ -184,9 +200,38 @@ impl Report {
     }
 }
 
-/// The functions of a stack, innermost first.
+/// A close of a number that was not open.
+#[derive(Clone, Debug)]
+pub struct BadClose {
+    value: Value,
+}
+
+impl BadClose {
+    /// Whether one of its stacks (`stack`, `closed_before`, `created`) has the
+    /// function.
+    pub fn passes(&self, stack: &str, function: &str) -> bool {
+        let names = functions(&self.value[stack]);
+        names.iter().any(|name| is_function(name, function))
+    }
+
+    /// Whether it is known who had closed the number before.
+    pub fn has_both(&self) -> bool {
+        !functions(&self.value["closed_before"]).is_empty()
+    }
+
+    /// How many are on record.
+    pub fn count(&self) -> u64 {
+        self.value["count"].as_u64().unwrap_or(0)
+    }
+}
+
+/// The functions of a row's stack, innermost first.
 fn frames(value: &Value) -> Vec<&str> {
-    let stack = value["stack"].as_array().into_iter().flatten();
+    functions(&value["stack"])
+}
+
+fn functions(stack: &Value) -> Vec<&str> {
+    let stack = stack.as_array().into_iter().flatten();
     stack
         .filter_map(|frame| frame["function"].as_str())
         .collect()

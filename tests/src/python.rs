@@ -1,7 +1,8 @@
 //! A virtual environment with the Python packages that the sessions use.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -20,6 +21,7 @@ fn make() -> PathBuf {
     let text = fs::read_to_string(&wanted).expect("the requirements are there");
     let folder = artifacts::target().join("venv");
     let mark = folder.join("made-for.txt");
+    let _alone = lock(&folder.with_extension("lock"));
     if fs::read_to_string(&mark).is_ok_and(|made_for| made_for == text) {
         return folder;
     }
@@ -32,6 +34,16 @@ fn make() -> PathBuf {
         .arg(&wanted));
     fs::write(mark, text).expect("the mark can be written");
     folder
+}
+
+/// Waits until no other process makes the environment. Held until dropped.
+fn lock(path: &Path) -> File {
+    fs::create_dir_all(artifacts::target()).expect("the target folder can be made");
+    let file = File::create(path).expect("a lock file can be made");
+    // SAFETY: flock has no preconditions; the descriptor is open.
+    let done = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) };
+    assert_eq!(done, 0, "flock(2) waits");
+    file
 }
 
 fn run(command: &mut Command) {

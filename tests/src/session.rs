@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 
 use serde_json::Value;
 
@@ -26,11 +27,7 @@ impl<'a> Session<'a> {
     /// Names the script. Its port is free now, and both runs use the same.
     #[track_caller]
     pub fn new(name: &'a str, args: &'a [&'a str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-        let port = listener
-            .local_addr()
-            .expect("a listener has an address")
-            .port();
+        let port = free_port();
         Self { name, args, port }
     }
 
@@ -63,6 +60,7 @@ impl<'a> Session<'a> {
         if let Some(mode) = mode {
             bash.env("WATCH", artifacts::library());
             bash.env("MEMGUARD_DIR", scratch.segments());
+            bash.env("MEMGUARD_STATE", scratch.segments().join("state"));
             bash.envs(mode.variables().iter().copied());
         }
         bash.stdin(Stdio::piped())
@@ -71,6 +69,22 @@ impl<'a> Session<'a> {
         keep_own_descriptors();
         finish(bash.spawn().expect("bash can be started"))
     }
+}
+
+/// A port that is free, and that the kernel gives to nobody who asks for any:
+/// it lies below those. Processes that run tests at once begin at different
+/// places.
+#[track_caller]
+fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const MANY: u16 = 10_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % u32::from(MANY)) as u16;
+    let tried = || FIRST + (start + NEXT.fetch_add(1, Relaxed) % MANY) % MANY;
+    (0..MANY)
+        .map(|_| tried())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("there is a free port")
 }
 
 /// Compares every `look-*.memguard` with its `look-*.kernel`.

@@ -17,6 +17,13 @@ const MOST_PER_PAIR: f64 = 16.0;
 /// tenth above what was measured when this was written.
 const MOST_PER_OPEN_AND_CLOSE: f64 = 700.0;
 
+/// What stamping may add to a read: the stub's ten, and its share of looking
+/// at the clock.
+const MOST_PER_READ: f64 = 12.0;
+
+/// The same for a descriptor with a high number.
+const MOST_PER_HIGH_READ: f64 = 22.0;
+
 /// A loop to count: a program of `bench/programs`, with the function that
 /// callgrind looks at.
 struct Loop {
@@ -140,4 +147,23 @@ fn samples_are_part_of_the_count() {
         often > rare + 2.0,
         "a sample every 16 KiB costs {often:.2}, none costs {rare:.2}"
     );
+}
+
+fn a_read_of(number: &str, most: f64) {
+    let arguments = |n| [n, number.into()].to_vec();
+    let added = Loop::new("small_reads", 100_000, arguments).added(&[]);
+    println!("read from {number}: {added:.2} more instructions");
+    assert!(added > 1.0, "the library stamps nothing: {added}");
+    assert!(
+        added <= most,
+        "{added:.2} instructions a read are more than {most}"
+    );
+}
+
+#[test]
+fn a_small_read_stays_within_its_instructions() {
+    if valgrind("a_small_read_stays_within_its_instructions") {
+        a_read_of("10", MOST_PER_READ);
+        a_read_of("700", MOST_PER_HIGH_READ);
+    }
 }

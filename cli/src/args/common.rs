@@ -20,8 +20,10 @@ pub enum Format {
 /// The least verdict that makes the exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Worth {
-    /// Proven leaks only
+    /// Leaks only
     Leak,
+    /// What hardly ever shrinks as well
+    Growing,
     /// Suspects as well
     Suspect,
 }
@@ -32,7 +34,7 @@ pub struct OutputArgs {
     /// How to write the result
     #[arg(long, short = 'f', value_enum, default_value_t = Format::Text)]
     pub format: Format,
-    /// Write to FILE instead of the screen
+    /// Write to FILE instead of the screen, - for standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }

@@ -1,5 +1,7 @@
 //! `memguard doctor`.
 
+use std::ffi::OsString;
+
 use clap::Args;
 
 use super::OutputArgs;
@@ -13,7 +15,7 @@ use super::OutputArgs;
 pub struct DoctorArgs {
     /// A pid, a process name, or a command
     #[arg(value_name = "PID|COMMAND")]
-    pub target: String,
+    pub target: OsString,
     /// Where and how to write
     #[command(flatten)]
     pub output: OutputArgs,

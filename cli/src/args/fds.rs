@@ -1,5 +1,6 @@
 //! `memguard fds`.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -26,13 +27,13 @@ pub enum FdSort {
 #[command(
     after_help = "Examples:\n  memguard fds 4312                             every descriptor of pid 4312\n  \
     memguard fds server --kind sockets --state close_wait\n  \
-    memguard fds server --idle 10m --sort idle    no data for ten minutes and more\n  \
+    memguard fds server --idle 10m --sort idle    not used for ten minutes or more\n  \
     memguard fds server --creator open_log        by the function that made them"
 )]
 pub struct FdsArgs {
     /// A pid, a process name, or a snapshot file
     #[arg(value_name = "TARGET")]
-    pub target: String,
+    pub target: OsString,
     /// Which descriptors are wanted
     #[command(flatten)]
     pub select: SelectArgs,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{OutputArgs, SelectArgs};
+use super::{OutputArgs, RulesArgs, SelectArgs};
 
 /// Items a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,9 @@ pub struct FixArgs {
     /// Which findings are wanted
     #[command(flatten)]
     pub select: SelectArgs,
+    /// What is fine and not to be touched
+    #[command(flatten)]
+    pub rules: RulesArgs,
     /// Show the plan and do nothing
     #[arg(long)]
     pub dry_run: bool,

@@ -4,6 +4,8 @@ mod common;
 mod doctor;
 mod fds;
 mod fix;
+mod label;
+mod learn;
 mod list;
 mod mode;
 mod report;
@@ -19,9 +21,13 @@ pub use common::{Format, OutputArgs, Worth};
 pub use doctor::DoctorArgs;
 pub use fds::{FdSort, FdsArgs};
 pub use fix::{FixArgs, Rate};
+pub use label::{LabelAction, LabelArgs, LabelListArgs, LabelledArgs};
+pub use learn::{
+    LearnAction, LearnArgs, LearnExportArgs, LearnImportArgs, LearnResetArgs, LearnShowArgs,
+};
 pub use list::{ListArgs, ListSort};
 pub use mode::ModeArgs;
-pub use report::{FindingSort, ReportArgs, SelectArgs};
+pub use report::{FindingSort, ReportArgs, RulesArgs, SelectArgs};
 pub use run::RunArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 pub use snapshot::SnapshotArgs;
@@ -96,6 +102,10 @@ pub enum Command {
     Snapshot(SnapshotArgs),
     /// Switch a running process between light, deep and off
     Mode(ModeArgs),
+    /// Say of a finding that it is a leak, or that it is none
+    Label(LabelArgs),
+    /// Show, reset, export or import what earlier runs taught
+    Learn(LearnArgs),
     /// Say how much of a program memguard can see, and what to do about the rest
     Doctor(DoctorArgs),
     /// Print a completion script for your shell
@@ -106,6 +116,12 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether it goes to the folder of records.
+    #[must_use]
+    pub fn uses_records(&self) -> bool {
+        !matches!(self, Self::Doctor(_) | Self::Completions(_) | Self::Man(_))
+    }
+
     /// Whether this is the wrapper, whose own failures have codes of their own.
     #[must_use]
     pub fn is_run(&self) -> bool {

@@ -1,5 +1,6 @@
 //! `memguard mode`.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::Args;
@@ -15,7 +16,7 @@ use super::{Mode, parse_span};
 pub struct ModeArgs {
     /// A pid or a process name
     #[arg(value_name = "TARGET")]
-    pub target: String,
+    pub target: OsString,
     /// What to record from now on
     #[arg(value_enum)]
     pub mode: Mode,

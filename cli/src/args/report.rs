@@ -1,8 +1,10 @@
 //! `memguard report`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use super::{Kind, OutputArgs, Worth, parse_span};
@@ -16,6 +18,26 @@ pub struct SelectArgs {
     /// Count only what is older than this, in place of the built-in floors
     #[arg(long, value_parser = parse_span, value_name = "SPAN")]
     pub min_age: Option<Duration>,
+}
+
+/// What is known to be fine.
+#[derive(Debug, Clone, Default, Args)]
+pub struct RulesArgs {
+    /// Rules of this file, in place of memguard.toml in the current folder, the user's or the system's
+    #[arg(
+        long,
+        env = "MEMGUARD_CONFIG",
+        value_parser = OsStringValueParser::new().map(PathBuf::from),
+        hide_env_values = true,
+        value_name = "FILE"
+    )]
+    pub config: Option<PathBuf>,
+    /// Hide heap findings by a suppression file of LeakSanitizer (may be given several times)
+    #[arg(long, value_name = "FILE")]
+    pub suppressions: Vec<PathBuf>,
+    /// Apply no rules at all
+    #[arg(long, conflicts_with = "suppressions")]
+    pub no_rules: bool,
 }
 
 /// How to order findings.
@@ -37,13 +59,22 @@ pub enum FindingSort {
     after_help = "Examples:\n  memguard report 4312                         what pid 4312 holds and leaks\n  \
     memguard report server --kind sockets        only its sockets\n  \
     memguard report server --format json -o r.json\n  \
+    memguard report server --for 60s             watch it for a minute first\n  \
+    memguard report --tree 4312                  a server and its workers, the same site as one finding\n  \
     memguard snapshot server -o before.mg        then, an hour later:\n  \
-    memguard report server --since before.mg     only what came since and stayed"
+    memguard report server --since before.mg     only what came since and stayed\n  \
+    memguard report server --gen-suppressions >> memguard.toml   hide from now on what is found"
 )]
 pub struct ReportArgs {
-    /// A pid, a process name, or a snapshot file
-    #[arg(value_name = "TARGET")]
-    pub target: String,
+    /// Pids, process names, or snapshot files; what several hold of one site is one finding
+    #[arg(value_name = "TARGET", required_unless_present = "tree", num_args = 1..)]
+    pub targets: Vec<OsString>,
+    /// A process and all its descendants that have the library in them
+    #[arg(long, value_name = "PID", conflicts_with = "targets")]
+    pub tree: Option<i32>,
+    /// Watch for this long first
+    #[arg(long = "for", value_parser = parse_span, value_name = "SPAN")]
+    pub watch: Option<Duration>,
     /// Which findings are wanted
     #[command(flatten)]
     pub select: SelectArgs,
@@ -62,6 +93,12 @@ pub struct ReportArgs {
     /// Do not look up function names and lines
     #[arg(long)]
     pub no_symbols: bool,
+    /// What is known to be fine
+    #[command(flatten)]
+    pub rules: RulesArgs,
+    /// Print rules that hide the findings shown, to paste into memguard.toml
+    #[arg(long)]
+    pub gen_suppressions: bool,
     /// Where and how to write
     #[command(flatten)]
     pub output: OutputArgs,

@@ -1,5 +1,6 @@
 //! `memguard snapshot`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -14,8 +15,8 @@ use clap::Args;
 pub struct SnapshotArgs {
     /// A pid, a process name, or a snapshot file
     #[arg(value_name = "TARGET")]
-    pub target: String,
-    /// The file to write
+    pub target: OsString,
+    /// The file to write, - for standard output
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
 }

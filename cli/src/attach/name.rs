@@ -1,6 +1,11 @@
 //! The name of a segment's file: pid namespace, pid, start time and a count.
 
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use crate::error::Error;
+use crate::render::safe::safe;
 
 /// `<pid-namespace inode>.<pid>.<starttime>.<n>`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,11 +45,44 @@ impl SegmentName {
     }
 }
 
-/// The folder that holds one folder of segments per user.
+/// The folder that holds one folder of segments per user: MEMGUARD_DIR where
+/// the library obeys it.
 #[must_use]
 pub fn base_folder() -> PathBuf {
-    let named = std::env::var_os("MEMGUARD_DIR").filter(|folder| !folder.is_empty());
-    named.map_or_else(|| PathBuf::from("/dev/shm/memguard"), PathBuf::from)
+    let named = named_folder().filter(|folder| obeyed(folder));
+    named.map_or_else(|| PathBuf::from(DEFAULT_FOLDER), PathBuf::from)
+}
+
+/// Where records are unless MEMGUARD_DIR says otherwise.
+pub const DEFAULT_FOLDER: &str = "/dev/shm/memguard";
+
+/// MEMGUARD_DIR; empty is as good as not set.
+#[must_use]
+pub fn named_folder() -> Option<OsString> {
+    std::env::var_os("MEMGUARD_DIR").filter(|folder| !folder.is_empty())
+}
+
+/// The library's own rule: an absolute path of at most 200 bytes, but for one
+/// slash at its end.
+#[must_use]
+pub fn obeyed(folder: &OsStr) -> bool {
+    let bytes = folder.as_bytes();
+    let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+    bytes.first() == Some(&b'/') && bytes.len() <= 200
+}
+
+/// Fails where the library would not write to the folder that we were told.
+///
+/// # Errors
+/// When MEMGUARD_DIR makes no sense.
+pub fn check_folder() -> Result<(), Error> {
+    match named_folder().filter(|folder| !obeyed(folder)) {
+        None => Ok(()),
+        Some(folder) => Err(Error::Usage(format!(
+            "MEMGUARD_DIR={} is no absolute path of at most 200 bytes, so the library does not use it; set another or unset it.",
+            safe(&folder.to_string_lossy())
+        ))),
+    }
 }
 
 /// The file beside a segment with what the kernel said at the last look.
@@ -80,6 +118,17 @@ mod tests {
             "1..3.4",
         ] {
             assert_eq!(SegmentName::parse(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn folders_are_obeyed_as_the_library_does() {
+        let long = |bytes: usize| format!("/{}", "x".repeat(bytes - 1));
+        for good in ["/a", "/a/", &long(200), &format!("{}/", long(200))] {
+            assert!(obeyed(OsStr::new(good)), "{good}");
+        }
+        for bad in ["a", "./a", "/", "~/a", &long(201)] {
+            assert!(!obeyed(OsStr::new(bad)), "{bad}");
         }
     }
 

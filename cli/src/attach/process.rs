@@ -124,6 +124,27 @@ impl Running {
     }
 }
 
+/// Whether a pid is of a process that has ended and that its parent has not
+/// yet taken note of.
+#[must_use]
+pub fn is_zombie(pid: i32) -> bool {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat).into_owned();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, tail)| tail.bytes().next());
+    state == Some(b'Z') && Running::find(pid).is_none()
+}
+
+/// Fails where /proc is not mounted: every process would seem to have ended.
+///
+/// # Errors
+/// Then.
+pub fn need_proc() -> Result<(), TargetError> {
+    let mounted = std::path::Path::new("/proc/self/stat").exists();
+    mounted.then_some(()).ok_or(TargetError::NoProc)
+}
+
 /// Every process that can be seen.
 pub fn all() -> impl Iterator<Item = Running> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();

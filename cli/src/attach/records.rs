@@ -5,11 +5,13 @@ use std::fs::File;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use shm_protocol::view::View;
+use shm_protocol::view::{HeaderInfo, View};
 
 use super::name::{SegmentName, base_folder, look_path};
+use super::process::own_namespace;
 use super::read::{self, Segment};
 use crate::error::{Error, RecordError};
+use crate::snapshot::look;
 
 /// One segment file, not yet read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,7 +60,9 @@ fn in_folder(folder: &Path, folder_uid: u32) -> Vec<Record> {
             folder_uid,
         })
     };
-    segments.into_iter().filter_map(record).collect()
+    let mut records: Vec<Record> = segments.into_iter().filter_map(record).collect();
+    records.retain(|record| !record.dropped());
+    records
 }
 
 /// A look whose segment is gone: the library removes its segment at a normal
@@ -88,16 +92,47 @@ impl Record {
             }
             .into());
         }
-        let segment = read::from_file(&file, &self.path)?;
+        let segment = read::from_file(&file, &self.path).map_err(RecordError::of_the_dead)?;
         self.check_identity(&segment)?;
+        self.check_user(&segment)?;
         Ok(segment)
     }
 
     /// The run that its header names, none for one that cannot be read.
     #[must_use]
     pub fn run_id(&self) -> Option<u64> {
+        Some(self.header()?.run_id)
+    }
+
+    fn header(&self) -> Option<HeaderInfo> {
         let head = read::head(&open_plain(&self.path).ok()?).ok()?;
-        Some(View::new(&head).ok()?.header().run_id)
+        Some(View::new(&head).ok()?.header())
+    }
+
+    /// Removes what its process did not want but was not allowed to remove.
+    fn dropped(&self) -> bool {
+        let unwanted = self.header().is_some_and(|header| header.unwanted());
+        if unwanted {
+            self.remove();
+        }
+        unwanted
+    }
+
+    /// The pid that we call its process by: where that lived in a pid
+    /// namespace of its own, the one that the last look saw.
+    #[must_use]
+    pub fn shown_pid(&self) -> i32 {
+        let here = own_namespace().is_none_or(|own| own == self.name.namespace);
+        let seen = || Some(look::recall(&self.path)?.pid);
+        let seen = (!here).then(seen).flatten();
+        seen.unwrap_or(self.name.pid)
+    }
+
+    /// Whether it speaks of the same process as another.
+    #[must_use]
+    pub fn same_process(&self, other: &Self) -> bool {
+        let identity = |name: SegmentName| (name.namespace, name.pid, name.start_ticks);
+        identity(self.name) == identity(other.name)
     }
 
     /// Root and we ourselves are trusted; for root also the folder's user.
@@ -115,11 +150,21 @@ impl Record {
         if same {
             Ok(())
         } else {
-            Err(RecordError::Corrupt {
-                what: self.path.display().to_string(),
-                detail,
-            })
+            let what = self.path.display().to_string();
+            Err(RecordError::Corrupt { what, detail }.of_the_dead())
         }
+    }
+
+    /// Nobody's record lies in another one's folder.
+    fn check_user(&self, segment: &Segment) -> Result<(), RecordError> {
+        let uid = segment.view("")?.header().uid;
+        if uid == self.folder_uid {
+            return Ok(());
+        }
+        Err(RecordError::Forged {
+            path: self.path.clone(),
+            owner: format!("user {}", self.folder_uid),
+        })
     }
 
     /// Removes the file and what was kept beside it.

@@ -1,5 +1,6 @@
 //! A target is a pid, a process name, or a file; the same in every verb.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -39,17 +40,20 @@ pub enum Target {
 ///
 /// # Errors
 /// When there is none, several, or it may not be looked at.
-pub fn resolve(text: &str) -> Result<Target, Error> {
+pub fn resolve(target: impl AsRef<OsStr>) -> Result<Target, Error> {
+    let path = Path::new(&target);
+    // Names are known with what is no text replaced; files keep theirs.
+    let text = path.to_string_lossy();
     if let Ok(pid) = text.parse::<i32>() {
         return by_pid(pid);
     }
     if text.contains('/') {
-        return by_file(Path::new(text));
+        return by_file(path);
     }
-    match by_name(text)? {
+    match by_name(&text)? {
         Some(target) => Ok(target),
-        None if Path::new(text).exists() => by_file(Path::new(text)),
-        None => Err(TargetError::NoSuchName(text.to_owned()).into()),
+        None if path.exists() => by_file(path),
+        None => Err(TargetError::NoSuchName(text.into_owned()).into()),
     }
 }
 
@@ -58,10 +62,13 @@ pub fn resolve(text: &str) -> Result<Target, Error> {
 /// # Errors
 /// When there is neither, or it may not be looked at.
 pub fn by_pid(pid: i32) -> Result<Target, Error> {
-    let kept = || kept_records(pid);
+    process::need_proc()?;
     let Some(process) = Running::find(pid) else {
-        let newest = kept().pop().ok_or(TargetError::NoSuchPid(pid))?;
-        return ended(&newest);
+        return match newest(kept_records(pid))? {
+            Some(record) => ended(&record),
+            None if process::is_zombie(pid) => Err(TargetError::Zombie(pid).into()),
+            None => Err(TargetError::NoSuchPid(pid).into()),
+        };
     };
     let target = live_target(process)?;
     if let Target::Live {
@@ -69,9 +76,11 @@ pub fn by_pid(pid: i32) -> Result<Target, Error> {
         segment: None,
     } = &target
     {
-        let other = kept()
-            .into_iter()
-            .rfind(|record| record.name.start_ticks != process.start_ticks);
+        let own = process::own_namespace();
+        let other = kept_records(pid).into_iter().rfind(|record| {
+            let here = own.is_none_or(|own| own == record.name.namespace);
+            here && record.name.start_ticks != process.start_ticks
+        });
         if let Some(record) = other {
             let now = process.program().unwrap_or_else(|| process.comm.clone());
             return Err(TargetError::PidReused {
@@ -90,15 +99,37 @@ fn live_target(process: Running) -> Result<Target, Error> {
     Ok(Target::Live { process, segment })
 }
 
-/// Records of this pid in our own pid namespace, newest last.
+/// Records of this pid as `list` shows it, newest last; those of our own pid
+/// namespace come before all others.
 fn kept_records(pid: i32) -> Vec<Record> {
     let own = process::own_namespace();
     let mut found = records::all();
-    found.retain(|record| {
-        record.name.pid == pid && own.is_none_or(|own| own == record.name.namespace)
+    found.retain(|record| record.shown_pid() == pid);
+    found.sort_by_key(|record| {
+        let name = record.name;
+        (own == Some(name.namespace), name.start_ticks, name.count)
     });
-    found.sort_by_key(|record| (record.name.start_ticks, record.name.count));
     found
+}
+
+/// The last one, unless another user's folder has one of the same process:
+/// then one of the two is made up.
+fn newest(mut records: Vec<Record>) -> Result<Option<Record>, TargetError> {
+    let Some(newest) = records.pop() else {
+        return Ok(None);
+    };
+    let rival =
+        |other: &&Record| other.same_process(&newest) && other.folder_uid != newest.folder_uid;
+    let rivals: Vec<&Record> = records.iter().filter(rival).collect();
+    if rivals.is_empty() {
+        return Ok(Some(newest));
+    }
+    let paths = rivals.into_iter().chain([&newest]);
+    let paths: Vec<String> = paths.map(|one| one.path.display().to_string()).collect();
+    Err(TargetError::Contested {
+        pid: newest.name.pid,
+        list: paths.join("\n"),
+    })
 }
 
 /// A process that ended, by its record.
@@ -113,6 +144,7 @@ pub fn ended(record: &Record) -> Result<Target, Error> {
 }
 
 fn by_name(name: &str) -> Result<Option<Target>, Error> {
+    process::need_proc()?;
     let own = std::process::id() as i32;
     let mut found: Vec<Running> = process::all()
         .filter(|process| process.pid != own && process.has_name(name))
@@ -148,9 +180,13 @@ fn ended_by_name(name: &str) -> Result<Option<Target>, Error> {
             found.push((record, segment, line.cmdline.join(" ")));
         }
     }
+    // By name, so that the last of a pid is its newest.
+    found.reverse();
+    found.dedup_by_key(|(record, ..)| (record.name.namespace, record.name.pid));
+    found.reverse();
     if found.len() > 1 {
         let line = |(record, _, cmdline): &(Record, Segment, String)| {
-            format!("{:>9}  {cmdline} (ended)", record.name.pid)
+            format!("{:>9}  {cmdline} (ended)", record.shown_pid())
         };
         let lines: Vec<String> = found.iter().map(line).collect();
         return Err(TargetError::Ambiguous {
@@ -159,7 +195,13 @@ fn ended_by_name(name: &str) -> Result<Option<Target>, Error> {
         }
         .into());
     }
-    Ok(found.pop().map(|(record, segment, _)| Target::Ended {
+    let Some((record, segment, _)) = found.pop() else {
+        return Ok(None);
+    };
+    let mut same = records::all();
+    same.retain(|other| other.same_process(&record));
+    newest(same)?;
+    Ok(Some(Target::Ended {
         path: record.path,
         segment,
     }))
@@ -197,6 +239,7 @@ fn first_bytes(file: &File) -> Option<[u8; 8]> {
 
 /// The segment of a process that still runs is read as the process.
 fn by_segment_file(file: &File, path: PathBuf) -> Result<Target, Error> {
+    process::need_proc()?;
     let name =
         SegmentName::of_path(&path).filter(|name| Some(name.namespace) == process::own_namespace());
     let running = name
@@ -208,7 +251,7 @@ fn by_segment_file(file: &File, path: PathBuf) -> Result<Target, Error> {
             },
         )) => Ok(target),
         _ => Ok(Target::Ended {
-            segment: read::from_file(file, &path)?,
+            segment: read::from_file(file, &path).map_err(RecordError::of_the_dead)?,
             path,
         }),
     }

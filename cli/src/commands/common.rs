@@ -1,6 +1,7 @@
 //! What the verbs share: finding the target, choosing what is wanted, writing
 //! the result.
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +15,7 @@ use crate::render::{Layout, Render, renderer};
 use crate::snapshot::{Snapshot, of_target};
 
 /// The snapshot of what a person named.
-pub fn look(target: &str) -> Result<Snapshot, Error> {
+pub fn look(target: impl AsRef<OsStr>) -> Result<Snapshot, Error> {
     of_target(resolve(target)?)
 }
 
@@ -68,9 +69,9 @@ fn columns() -> Option<usize> {
     named.or_else(asked).filter(|columns| *columns > 0)
 }
 
-/// Writes the result to the file or the screen.
+/// Writes the result to the file or the screen, which `-` stands for too.
 pub fn emit(text: &str, file: Option<&Path>) -> Result<(), OutputError> {
-    match file {
+    match file.filter(|path| *path != Path::new("-")) {
         Some(path) => emit_file(text, path),
         None => emit_screen(text),
     }
@@ -123,6 +124,7 @@ pub fn fails(report: &Report, fail_on: Option<Worth>) -> bool {
     match fail_on {
         None => false,
         Some(Worth::Leak) => worst.is_some_and(|worst| worst <= Verdict::Leak),
+        Some(Worth::Growing) => worst.is_some_and(|worst| worst <= Verdict::Growing),
         Some(Worth::Suspect) => worst.is_some_and(|worst| worst <= Verdict::Suspect),
     }
 }

@@ -31,6 +31,13 @@ pub fn man(args: &ManArgs) -> Result<ExitCode, Error> {
             &format!("memguard-{}", verb.get_name()),
             verb.clone(),
         )?;
+        for part in verb
+            .get_subcommands()
+            .filter(|part| part.get_name() != "help")
+        {
+            let name = format!("memguard-{}-{}", verb.get_name(), part.get_name());
+            write_page(&args.folder, &name, part.clone())?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `memguard doctor`.
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 
 use super::common::{emit, writer};
@@ -15,18 +16,20 @@ use crate::model::{Doctor, DoctorCheck, Outcome};
 /// Runs the verb.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode, Error> {
     let diagnosis = diagnose(&args.target)?;
-    let text = writer(&args.output, false).doctor(&document(&args.target, diagnosis))?;
+    let text =
+        writer(&args.output, false).doctor(&document(&args.target.to_string_lossy(), diagnosis))?;
     emit(&text, args.output.output.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// A number is a pid; a word is a command, else the one process of that name.
-fn diagnose(target: &str) -> Result<Diagnosis, Error> {
+fn diagnose(named: &OsStr) -> Result<Diagnosis, Error> {
     let surroundings = surroundings();
+    let target = &*named.to_string_lossy();
     if let Ok(pid) = target.parse::<i32>() {
         return of_process(pid, &surroundings);
     }
-    match doctor::command(target, &surroundings) {
+    match doctor::command(named, &surroundings) {
         Err(DoctorError::NotFound(_)) => match one_named(target)? {
             Some(pid) => of_process(pid, &surroundings),
             None => Err(TargetError::Doctor(DoctorError::NotFound(target.to_owned())).into()),

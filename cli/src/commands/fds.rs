@@ -49,6 +49,7 @@ fn row(snapshot: &Snapshot, open: &Descriptor, symbols: &mut dyn Symbolise) -> F
         .and_then(|fact| fact.socket.clone())
         .unwrap_or_default();
     let what = open.fact.as_ref().map(|fact| fact.what.clone());
+    let fact = open.fact.clone().unwrap_or_default();
     FdRow {
         fd: open.fd,
         kind: open.kind,
@@ -56,11 +57,15 @@ fn row(snapshot: &Snapshot, open: &Descriptor, symbols: &mut dyn Symbolise) -> F
             .or_else(|| open.kind.map(|kind| kind.noun(1).to_owned()))
             .unwrap_or_default(),
         age_s: snapshot.descriptor_age_s(open),
-        idle_s: snapshot.idle_s(open),
+        idle_s: snapshot.idle_at_least_s(open),
         state: socket.state,
         local: socket.local,
         peer: socket.peer,
         path: open.fact.as_ref().and_then(|fact| fact.path.clone()),
+        timer: fact.timer.map(Into::into),
+        registrations: fact.registrations.map(|n| n as u64),
+        deleted: fact.deleted.then_some(true),
+        held_bytes: fact.held_bytes,
         inherited: open.inherited,
         origin_known: open.origin_known,
         stack: site

@@ -5,15 +5,18 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::common::{emit, emit_error, table_writer, wanted, writer_for};
+use super::names::names;
+use super::rules::rules;
 use crate::args::{FixArgs, Format, Rate};
 use crate::attach::{Target, resolve};
-use crate::detect::find;
+use crate::detect::{find, report};
 use crate::error::{Error, TargetError};
 use crate::fix::ladder::{Pace, climb};
 use crate::fix::plan::{Wish, confirm, plan};
 use crate::fix::protect::Protection;
-use crate::model::{FixOutcome, FixReport};
+use crate::model::{FixItem, FixOutcome, FixReport, Report, Verdict};
 use crate::snapshot::{Snapshot, of_target};
+use crate::state::State;
 
 /// Between the two looks that must agree.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
@@ -90,9 +93,27 @@ fn live(text: &str) -> Result<i32, Error> {
 
 /// A fresh look at the same process, and the plan that follows from it.
 fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
-    let snapshot: Snapshot = of_target(resolve(&pid.to_string())?)?;
-    let (found, _) = find(&snapshot, &wanted(&args.select, true));
-    Ok(plan(&snapshot, &found, wish))
+    let mut snapshot: Snapshot = of_target(resolve(pid.to_string())?)?;
+    let wanted = wanted(&args.select, true);
+    let mut state = State::open();
+    let known = state.recall(&snapshot, &wanted);
+    known.process.earlier.sharpen(&mut snapshot);
+    let (found, _) = find(&snapshot, &wanted, &known.context());
+    let mut plan = plan(&snapshot, &found, wish);
+    let mut symbols = names(&snapshot, args.rules.no_rules);
+    let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
+    rules(&args.rules)?.apply(&mut shown);
+    plan.items.retain(|item| is_shown(item, &shown));
+    Ok(plan)
+}
+
+/// What a rule or a label hides is not touched either.
+fn is_shown(item: &FixItem, report: &Report) -> bool {
+    report.findings.iter().any(|finding| {
+        finding.id == item.finding
+            && finding.verdict == Verdict::Leak
+            && finding.resources.iter().any(|open| open.fd == item.fd)
+    })
 }
 
 /// One question on a terminal; without one, only `--yes` answers it.

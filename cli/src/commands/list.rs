@@ -7,23 +7,26 @@ use jiff::Timestamp;
 
 use super::common::{emit, table_writer};
 use crate::args::{ListArgs, ListSort};
-use crate::attach::{Record, Running, Target, live, process, records, target};
-use crate::detect::totals;
-use crate::detect::{Found, Wanted, find};
+use crate::attach::{Record, Running, Target, live, process, prune, records, target};
+use crate::detect::{Offsets, Wanted, report};
 use crate::error::{Error, TargetError};
 use crate::model::{List, ListRow, Verdict};
 use crate::snapshot::{Snapshot, of_target};
+use crate::state::State;
 
 /// Runs the verb.
 pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
+    process::need_proc()?;
     let mut list = List {
         schema: List::SCHEMA.to_owned(),
         taken_at: Timestamp::now(),
         processes: Vec::new(),
         notes: Vec::new(),
     };
-    running(&mut list);
-    ended(&mut list);
+    let mut state = State::open();
+    running(&mut list, &mut state);
+    ended(&mut list, &mut state);
+    list.notes.extend(state.take_notes());
     sort(&mut list.processes, args.sort);
     let text = table_writer(&args.output).list(&list)?;
     emit(&text, args.output.output.as_deref())?;
@@ -31,7 +34,7 @@ pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
 }
 
 /// Every process that has a segment mapped, in any namespace that we see.
-fn running(list: &mut List) {
+fn running(list: &mut List, state: &mut State) {
     let own = rustix::process::geteuid();
     let mine = |process: &Running| own.is_root() || process.uid == own.as_raw();
     for process in process::all().filter(mine) {
@@ -48,16 +51,18 @@ fn running(list: &mut List) {
                 continue;
             }
         };
-        add(list, of_target(target));
+        add(list, of_target(target), state);
     }
 }
 
 /// Every record whose process does not run.
-fn ended(list: &mut List) {
+fn ended(list: &mut List, state: &mut State) {
     let own = process::own_namespace();
-    for record in records::all() {
+    let mut records = records::all();
+    prune::dead_namespaces(&mut records);
+    for record in records {
         if !still_runs(&record, own, list) {
-            add(list, target::ended(&record).and_then(of_target));
+            add(list, target::ended(&record).and_then(of_target), state);
         }
     }
 }
@@ -79,17 +84,22 @@ fn still_runs(record: &Record, own: Option<u64>, list: &List) -> bool {
     inner.contains(&(record.name.pid, record.name.start_ticks))
 }
 
-fn add(list: &mut List, snapshot: Result<Snapshot, Error>) {
+fn add(list: &mut List, snapshot: Result<Snapshot, Error>, state: &mut State) {
     match snapshot {
-        Ok(snapshot) => list.processes.push(row(&snapshot)),
+        Ok(snapshot) => list.processes.push(row(snapshot, state)),
         Err(Error::Target(TargetError::Vanished(_))) => {}
         Err(error) => list.notes.push(error.to_string()),
     }
 }
 
-fn row(snapshot: &Snapshot) -> ListRow {
-    let totals = totals(snapshot, None);
-    let (found, _) = find(snapshot, &Wanted::default());
+/// A glance is no look: nothing is counted or kept.
+fn row(mut snapshot: Snapshot, state: &mut State) -> ListRow {
+    let wanted = Wanted::default();
+    let known = state.recall(&snapshot, &wanted);
+    known.process.earlier.sharpen(&mut snapshot);
+    // Names take long to look up, and nothing here shows them.
+    let report = report(&snapshot, &wanted, &known.context(), &mut Offsets);
+    let totals = &report.totals;
     ListRow {
         process: snapshot.process.clone(),
         uid: snapshot.facts.uid,
@@ -97,14 +107,9 @@ fn row(snapshot: &Snapshot) -> ListRow {
         live_bytes: totals.live_bytes,
         open_fds: totals.open_fds,
         fd_limit: totals.fd_limit,
-        verdict: worst(&found),
+        verdict: report.worst().filter(|worst| *worst < Verdict::Held),
+        grade: report.health.grade,
     }
-}
-
-/// What is merely held is nothing to look into.
-fn worst(found: &[Found]) -> Option<Verdict> {
-    let verdicts = found.iter().map(|found| found.verdict);
-    verdicts.min().filter(|worst| *worst < Verdict::Held)
 }
 
 fn sort(rows: &mut [ListRow], by: ListSort) {

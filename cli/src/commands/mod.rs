@@ -5,16 +5,22 @@ mod completions;
 mod doctor;
 mod fds;
 mod fix;
+mod judge;
+mod label;
+mod learn;
 mod list;
 mod mode;
 mod names;
+mod observe;
 mod report;
+mod rules;
 mod run;
 mod snapshot;
 
 use std::process::ExitCode;
 
 use crate::args::{Cli, Color, Command};
+use crate::attach::name::check_folder;
 use crate::error::Error;
 
 /// Runs the verb.
@@ -23,6 +29,9 @@ use crate::error::Error;
 /// Whatever stopped it, as a sentence with its exit code.
 pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
     choose_color(cli.color);
+    if cli.command.uses_records() {
+        check_folder()?;
+    }
     match cli.command {
         Command::Run(args) => run::run(&args),
         Command::List(args) => list::run(&args),
@@ -31,6 +40,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Command::Fix(args) => fix::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Mode(args) => mode::run(&args),
+        Command::Label(args) => label::run(&args),
+        Command::Learn(args) => learn::run(&args),
         Command::Completions(args) => completions::completions(&args),
         Command::Man(args) => completions::man(&args),
         Command::Doctor(args) => doctor::run(&args),

@@ -1,5 +1,6 @@
 //! `memguard mode`.
 
+use std::ffi::OsStr;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -35,7 +36,7 @@ pub fn run(args: &ModeArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn target(text: &str) -> Result<(Running, LiveSegment), Error> {
+fn target(text: &OsStr) -> Result<(Running, LiveSegment), Error> {
     match resolve(text)? {
         Target::Live {
             process,
@@ -50,7 +51,7 @@ fn target(text: &str) -> Result<(Running, LiveSegment), Error> {
             segment: None,
         } => Err(TargetError::NotInstrumented(process.pid).into()),
         Target::Ended { .. } | Target::Saved { .. } => {
-            Err(TargetError::NotRunning(text.to_owned()).into())
+            Err(TargetError::NotRunning(text.to_string_lossy().into_owned()).into())
         }
     }
 }

@@ -5,34 +5,38 @@
 //! byte was sent since the peer's end of stream for long, nothing waits to be
 //! sent, no thread is blocked on it, and the site has several such.
 
-use std::time::Duration;
-
-use super::{Wanted, assess};
+use super::Wanted;
+use super::candidates::millis;
+use super::model::constants::{CLOSE_WAIT_FEWEST, CLOSE_WAIT_FLOOR, TIMES_LONGEST};
 use crate::model::Kind;
 use crate::snapshot::{Descriptor, FdFact, Site, Snapshot, SocketFact};
 
-/// How long the program had to react; `--min-age` replaces it.
-const LONG: Duration = Duration::from_secs(600);
-/// One may be an accident.
-const SEVERAL: usize = 3;
-
-/// The site's proven descriptors, oldest first; empty when they are too few.
+/// The site's proven descriptors by index; empty when they are too few.
+/// `--min-age` replaces the fixed floor.
 #[must_use]
 pub fn proven(snapshot: &Snapshot, site: &Site, wanted: &Wanted) -> Vec<usize> {
     if site.kind != Some(Kind::Sockets) {
         return Vec::new();
     }
-    let least_ms = assess::old_age_ms(site, wanted.min_age.unwrap_or(LONG));
-    let all = super::of_interest(snapshot, site, wanted);
-    let mut proven: Vec<usize> = all
-        .filter(|open| is_proven(&snapshot.descriptors[*open], least_ms))
+    let floor = millis(wanted.min_age.unwrap_or(CLOSE_WAIT_FLOOR));
+    let longest_ms = (site.stats.longest_ms as f64 * TIMES_LONGEST).ceil() as u64;
+    let proof = |open: &Descriptor| is_proven(open, floor.max(longest_ms)) && came(open, wanted);
+    let open = site.live.descriptors.iter().copied();
+    let mut proven: Vec<usize> = open
+        .filter(|open| proof(&snapshot.descriptors[*open]))
         .collect();
-    proven.sort_by_key(|open| snapshot.descriptors[*open].born_ms);
-    if proven.len() >= SEVERAL {
+    proven.sort_unstable();
+    if proven.len() >= CLOSE_WAIT_FEWEST {
         proven
     } else {
         Vec::new()
     }
+}
+
+/// Whether it is of the time that is asked for.
+fn came(open: &Descriptor, wanted: &Wanted) -> bool {
+    let after = wanted.born_after_ms;
+    after.is_none_or(|after| open.born_ms.unwrap_or(0) > after)
 }
 
 fn is_proven(open: &Descriptor, least_ms: u64) -> bool {

@@ -1,30 +1,48 @@
 //! Pure functions from a snapshot to findings.
 //!
-//! - [`assess`]: what a site's counts say; a later statistical model replaces
-//!   this one function and nothing else
-//! - [`close_wait`]: the one hard proof so far
+//! - [`candidates`]: what each site holds, as the model takes it; `ages`: how
+//!   old, and how long unused, a descriptor is
+//! - [`model`]: the statistics; [`close_wait`] and [`things`]: hard proofs
+//! - [`context`]: what is known beside the snapshot: looks, earlier runs, labels
+//! - [`decide`]: what is said in the end; [`outlook`]: how fast, until when
 //! - [`lifetimes`]: how long those that were given back had lived
-//! - [`place`]: where a stack's things come from; [`sentence`]: what a person
-//!   reads
-//! - [`frames`]: stacks, named or not; `ages`: of descriptors
+//! - [`place`]: where a stack's things come from; [`sentence`] and
+//!   [`evidence`]: what a person reads
+//! - [`frames`]: stacks, named or not
+//! - [`memory`]: where the resident memory went; [`health`]: one score
 //! - [`report`]: findings in the stable JSON shape; [`totals`]: all that is held
 
 mod ages;
-pub mod assess;
+pub mod candidates;
 pub mod close_wait;
+pub mod context;
+pub mod decide;
+pub mod evidence;
 pub mod frames;
+pub mod health;
 pub mod lifetimes;
+pub mod memory;
+pub mod model;
+pub mod outlook;
 pub mod place;
 pub mod report;
 pub mod sentence;
+pub mod things;
 pub mod totals;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::model::{Kind, Verdict};
-use crate::snapshot::{Site, Snapshot};
-pub use assess::Assessment;
+use crate::snapshot::Snapshot;
+pub use candidates::{Candidate, Held};
+pub use context::{Context, Label, Looks, Prior, Priors, finding_id};
 pub use frames::{Offsets, Symbolise};
+use model::{Decision, Measured, Sort};
+pub use outlook::Outlook;
 pub use place::place;
 pub use report::report;
 pub use totals::totals;
@@ -42,6 +60,22 @@ pub struct Wanted {
     pub all: bool,
 }
 
+impl Wanted {
+    fn kind(&self, kind: Kind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+
+    /// Whether sites of a kind are looked at: what grows on the heap may turn
+    /// out as a cache.
+    fn site(&self, kind: Kind) -> bool {
+        self.kind(kind) || (kind == Kind::Memory && self.kinds.contains(&Kind::Caches))
+    }
+
+    fn found(&self, kind: Kind) -> bool {
+        self.kind(kind) || (kind == Kind::Caches && self.kinds.contains(&Kind::Memory))
+    }
+}
+
 /// One site that holds more than it should.
 #[derive(Debug, Clone)]
 pub struct Found {
@@ -49,26 +83,52 @@ pub struct Found {
     pub site: usize,
     /// What sort of thing
     pub kind: Kind,
-    /// How sure
-    pub verdict: Verdict,
-    /// 0 to 1, where it can be said
-    pub confidence: Option<f64>,
+    /// The verdict, and why
+    pub decision: Decision,
     /// How many, estimated where sampled
     pub count: u64,
     /// Their bytes
     pub bytes: Option<u64>,
     /// Indexes of the descriptors concerned, oldest first
     pub descriptors: Vec<usize>,
-    /// What the counts say
-    pub assessment: Assessment,
+    /// Indexes of the things concerned, oldest first
+    pub things: Vec<usize>,
+    /// Births of what it is about, oldest first, ms since the segment was made
+    pub births_ms: Vec<u64>,
+    /// What the questions found
+    pub measured: Measured,
+    /// How fast, and until when
+    pub outlook: Outlook,
+}
+
+impl Found {
+    /// How sure.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.decision.verdict
+    }
+
+    /// Of blocks, which may be a sample.
+    #[must_use]
+    pub fn is_heap(&self) -> bool {
+        matches!(self.kind, Kind::Memory | Kind::Caches)
+    }
+}
+
+impl Found {
+    /// By a clock that stopped early everything is too young.
+    fn forget_youth(&mut self) {
+        if self.verdict() == Verdict::Early {
+            self.decision.verdict = Verdict::Held;
+        }
+    }
 }
 
 impl Found {
     /// Stable for one build of the program: kind and site.
     #[must_use]
     pub fn id(&self, snapshot: &Snapshot) -> String {
-        let key = snapshot.sites.all[self.site].key;
-        format!("{}-{key:016x}", self.kind.name())
+        decide::id_of(self.kind, snapshot.sites.all[self.site].key)
     }
 }
 
@@ -80,11 +140,21 @@ const BIGGEST: usize = 20;
 /// Every site that holds something, worst first, and how many small heap
 /// sites that nothing speaks against were left out.
 #[must_use]
-pub fn find(snapshot: &Snapshot, wanted: &Wanted) -> (Vec<Found>, usize) {
-    let sites = snapshot.sites.all.iter().enumerate();
-    let mut found: Vec<Found> = sites
-        .flat_map(|(at, site)| judge(snapshot, at, site, wanted))
+pub fn find(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> (Vec<Found>, usize) {
+    let mut by_kind: BTreeMap<Kind, Vec<usize>> = BTreeMap::new();
+    for (at, site) in snapshot.sites.all.iter().enumerate() {
+        if let Some(kind) = site.kind.filter(|kind| wanted.site(*kind)) {
+            by_kind.entry(kind).or_default().push(at);
+        }
+    }
+    let mut found: Vec<Found> = by_kind
+        .into_iter()
+        .flat_map(|(kind, sites)| of_kind(snapshot, kind, &sites, wanted, context))
+        .filter(|found| wanted.found(found.kind))
         .collect();
+    if snapshot.facts.clock_stopped() {
+        found.iter_mut().for_each(Found::forget_youth);
+    }
     found.sort_by(worse_first);
     let left_out = if wanted.all {
         0
@@ -94,10 +164,12 @@ pub fn find(snapshot: &Snapshot, wanted: &Wanted) -> (Vec<Found>, usize) {
     (found, left_out)
 }
 
+/// By verdict, then by what runs out first, then by size.
 fn worse_first(a: &Found, b: &Found) -> std::cmp::Ordering {
-    let key = |found: &Found| (found.verdict, found.bytes.is_some());
-    key(a)
-        .cmp(&key(b))
+    let ends = |found: &Found| found.outlook.exhaustion_s.unwrap_or(f64::INFINITY);
+    (a.verdict().cmp(&b.verdict()))
+        .then(ends(a).total_cmp(&ends(b)))
+        .then(a.bytes.is_some().cmp(&b.bytes.is_some()))
         .then(b.bytes.cmp(&a.bytes))
         .then(b.count.cmp(&a.count))
         .then(a.site.cmp(&b.site))
@@ -107,7 +179,7 @@ fn leave_out_small(found: &mut Vec<Found>, snapshot: &Snapshot) -> usize {
     let least = snapshot.heap.map_or(0.0, |heap| heap.bytes) * SMALL_SHARE;
     let (before, mut early, mut held) = (found.len(), 0, 0);
     found.retain(|finding| {
-        let kept = match finding.verdict {
+        let kept = match finding.verdict() {
             Verdict::Early => &mut early,
             Verdict::Held => &mut held,
             _ => return true,
@@ -121,96 +193,111 @@ fn leave_out_small(found: &mut Vec<Found>, snapshot: &Snapshot) -> usize {
     before - found.len()
 }
 
-/// A site may give two findings: what is proven, and the rest.
-fn judge(snapshot: &Snapshot, at: usize, site: &Site, wanted: &Wanted) -> Vec<Found> {
-    let Some(kind) = site
-        .kind
-        .filter(|kind| wanted.kinds.is_empty() || wanted.kinds.contains(kind))
-    else {
-        return Vec::new();
-    };
-    let proven = close_wait::proven(snapshot, site, wanted);
-    let rest: Vec<usize> = of_interest(snapshot, site, wanted)
-        .filter(|open| !proven.contains(open))
-        .collect();
-    let proof = (!proven.is_empty()).then(|| Found {
-        confidence: Some(1.0),
-        count: proven.len() as u64,
-        bytes: None,
-        assessment: assess::assess(
-            site,
-            &born(snapshot, &proven),
-            kind,
-            snapshot.moment_ms,
-            wanted,
-        ),
-        descriptors: proven,
-        verdict: Verdict::Leak,
-        site: at,
-        kind,
-    });
-    proof
-        .into_iter()
-        .chain(by_counts(snapshot, at, kind, rest, wanted))
-        .collect()
-}
-
-/// The site's descriptors that are wanted by age.
-fn of_interest<'a>(
-    snapshot: &'a Snapshot,
-    site: &'a Site,
-    wanted: &Wanted,
-) -> impl Iterator<Item = usize> + 'a {
-    let after = wanted.born_after_ms;
-    let born = move |open: usize| snapshot.descriptors[open].born_ms.unwrap_or(0);
-    site.live
-        .descriptors
-        .iter()
-        .copied()
-        .filter(move |open| after.is_none_or(|after| born(*open) > after))
-}
-
-fn born(snapshot: &Snapshot, open: &[usize]) -> Vec<u64> {
-    let mut born: Vec<u64> = open
-        .iter()
-        .filter_map(|open| snapshot.descriptors[*open].born_ms)
-        .collect();
-    born.sort_unstable();
-    born
-}
-
-fn by_counts(
+/// All sites of a kind are judged together. One may give two findings: what
+/// is proven, and the rest.
+fn of_kind(
     snapshot: &Snapshot,
-    at: usize,
     kind: Kind,
-    descriptors: Vec<usize>,
+    sites: &[usize],
     wanted: &Wanted,
-) -> Option<Found> {
-    let site = &snapshot.sites.all[at];
-    let mut births = if kind.takes_descriptor() {
-        born(snapshot, &descriptors)
-    } else {
-        site.live.births_ms.clone()
-    };
-    births.retain(|born| wanted.born_after_ms.is_none_or(|after| *born > after));
-    let assessment = assess::assess(site, &births, kind, snapshot.moment_ms, wanted);
-    let verdict = assessment.verdict()?;
-    let (count, bytes) = match kind {
-        Kind::Memory => {
-            let (count, bytes) = site.live.born_after(wanted.born_after_ms);
-            ((count.round() as u64).max(1), Some(bytes.round() as u64))
+    context: &Context<'_>,
+) -> Vec<Found> {
+    let (mut proven, mut rest) = (Vec::new(), Vec::new());
+    for at in sites {
+        let site = &snapshot.sites.all[*at];
+        let proof = close_wait::proven(snapshot, site, wanted);
+        let is_proven = |held: Held| match held {
+            Held::Descriptor(open) => proof.binary_search(&open).is_ok(),
+            Held::Thing(thing) => things::is_proven(&snapshot.things[thing]),
+        };
+        rest.push(Candidate::of(snapshot, *at, kind, wanted, |held| {
+            !is_proven(held)
+        }));
+        let certain = Candidate::of(snapshot, *at, kind, wanted, is_proven);
+        // Blocks are neither: no proof speaks of them.
+        if !certain.descriptors.is_empty() || !certain.things.is_empty() {
+            proven.push(certain);
         }
-        _ => (births.len() as u64, None),
+    }
+    let look = context.looks.number;
+    let measure =
+        |one: &Candidate| model::measure(&one.data(snapshot, kind, wanted, context), look);
+    let measured: Vec<Measured> = rest.iter().map(measure).collect();
+    let decisions = model::judge(&measured, sort(kind), look);
+    let proven = proven.into_iter().map(|one| {
+        let measured = measure(&one);
+        (one, measured, Decision::proven())
+    });
+    let judged = rest.into_iter().zip(measured).zip(decisions);
+    let judged = judged.map(|((one, measured), decision)| {
+        let id = decide::id_of(kind, snapshot.sites.all[one.site].key);
+        let decision = decide::at_this_look(decision, &measured, &id, context);
+        (one, measured, decision)
+    });
+    let all = proven
+        .chain(judged)
+        .filter(|(one, ..)| !one.holdings.is_empty());
+    all.map(|(one, measured, decision)| {
+        let id = decide::id_of(kind, snapshot.sites.all[one.site].key);
+        let decision = decide::obey(decision, context.labels.get(&id));
+        found(snapshot, kind, one, measured, decision)
+    })
+    .collect()
+}
+
+fn sort(kind: Kind) -> Sort {
+    match kind {
+        Kind::Memory | Kind::Mappings => Sort::Roomy,
+        _ => Sort::Scarce,
+    }
+}
+
+/// A leak is about those that are old and unused; everything else about all
+/// that is held.
+fn found(
+    snapshot: &Snapshot,
+    kind: Kind,
+    mut one: Candidate,
+    measured: Measured,
+    decision: Decision,
+) -> Found {
+    if decision.is_of_the_lost() {
+        one.keep(|holding| measured.is_lost(holding, snapshot.moment_ms));
+    }
+    let (count, bytes) = size(snapshot, kind, &one);
+    let outlook = Outlook::of(snapshot, kind, decision.verdict, &measured, (count, bytes));
+    let outlook = if one.things.is_empty() {
+        outlook
+    } else {
+        outlook.without_end()
     };
-    let confidence = (verdict == Verdict::Suspect).then(|| assessment.confidence());
-    Some(Found {
-        site: at,
-        kind,
-        verdict,
-        confidence,
+    let births_ms = one.holdings.iter().map(|holding| holding.born_ms).collect();
+    let is_cache = kind == Kind::Memory && decision.verdict == Verdict::Growing;
+    Found {
+        site: one.site,
+        kind: if is_cache { Kind::Caches } else { kind },
+        decision,
         count,
         bytes,
-        descriptors,
-        assessment,
-    })
+        descriptors: one.descriptors,
+        things: one.things,
+        births_ms,
+        measured,
+        outlook,
+    }
+}
+
+/// How many they stand for, and their bytes.
+fn size(snapshot: &Snapshot, kind: Kind, one: &Candidate) -> (u64, Option<u64>) {
+    if kind != Kind::Memory {
+        let held = one
+            .things
+            .iter()
+            .filter_map(|at| snapshot.things[*at].bytes);
+        return (one.holdings.len() as u64, held.reduce(u64::saturating_add));
+    }
+    let oldest = one.holdings.iter().map(|holding| holding.born_ms).min();
+    let live = &snapshot.sites.all[one.site].live;
+    let (count, bytes) = live.born_after(oldest.and_then(|born| born.checked_sub(1)));
+    ((count.round() as u64).max(1), Some(bytes.round() as u64))
 }

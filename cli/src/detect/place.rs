@@ -6,11 +6,7 @@ use crate::model::Frame;
 /// `file.c:12 (function)`, `function in libx.so` or `libx.so+0x12`.
 #[must_use]
 pub fn place(stack: &[Frame]) -> String {
-    let own = stack
-        .iter()
-        .find(|frame| !is_plumbing(frame))
-        .or(stack.first());
-    let Some(frame) = own else {
+    let Some(frame) = own_frame(stack) else {
         return "an unknown place".to_owned();
     };
     let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
@@ -25,6 +21,13 @@ pub fn place(stack: &[Frame]) -> String {
         (_, _, None, Some(module)) => format!("{module}+{:#x}", frame.offset.unwrap_or(0)),
         _ => "an unknown place".to_owned(),
     }
+}
+
+/// The innermost call that is the program's own, else the innermost.
+#[must_use]
+pub fn own_frame(stack: &[Frame]) -> Option<&Frame> {
+    let own = stack.iter().find(|frame| !is_plumbing(frame));
+    own.or(stack.first())
 }
 
 /// Whether a frame only creates things on somebody else's behalf.

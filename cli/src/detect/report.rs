@@ -1,16 +1,26 @@
 //! Findings in the stable JSON shape.
 
+use super::model::{self, Fraction, Lives};
 use super::sentence::{self, Words};
-use super::{Found, Symbolise, Wanted, find, lifetimes, place, totals};
-use crate::model::{Finding, Fix, Health, Kind, Overhead, Report, Resource, Verdict};
-use crate::snapshot::{Descriptor, Snapshot};
+use super::{
+    Context, Found, Symbolise, Wanted, evidence, find, health, lifetimes, memory, place, totals,
+};
+use crate::model::{
+    BadClose, Finding, Fix, Health, Kind, Overhead, Report, Resource, Stays, Survivors, Verdict,
+};
+use crate::snapshot::{self, Descriptor, Site, Snapshot, Thing, ThingState};
 
 /// The report on a snapshot.
-pub fn report(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise) -> Report {
-    let (found, left_out) = find(snapshot, wanted);
+pub fn report(
+    snapshot: &Snapshot,
+    wanted: &Wanted,
+    context: &Context<'_>,
+    symbols: &mut dyn Symbolise,
+) -> Report {
+    let (found, left_out) = find(snapshot, wanted, context);
     let findings: Vec<Finding> = found
         .iter()
-        .map(|found| finding(snapshot, found, wanted, symbols))
+        .map(|found| finding(snapshot, found, context, symbols))
         .collect();
     let mut coverage = snapshot.coverage.clone();
     if left_out > 0 {
@@ -18,99 +28,147 @@ pub fn report(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise)
             "{left_out} small heap sites are left out; --all shows them."
         ));
     }
-    Report {
+    let mut report = Report {
         schema: Report::SCHEMA.to_owned(),
         taken_at: snapshot.facts.taken_at,
         process: snapshot.process.clone(),
         coverage,
         totals: totals::totals(snapshot, wanted.born_after_ms),
+        memory: memory::memory(snapshot),
         overhead: Overhead::default(),
         health: Health::default(),
         findings,
+        bad_closes: bad_closes(snapshot, wanted, symbols),
         suppressed: Vec::new(),
         children: Vec::new(),
-    }
+        processes: Vec::new(),
+    };
+    report.health = health::health(&report);
+    report
+}
+
+/// All that there are: they are of no kind and of no age.
+fn bad_closes(snapshot: &Snapshot, wanted: &Wanted, symbols: &mut dyn Symbolise) -> Vec<BadClose> {
+    let after =
+        |close: &&snapshot::BadClose| wanted.born_after_ms.is_none_or(|after| close.at_ms > after);
+    let mut stack = |site: Option<usize>| {
+        let frames = site.map(|at| &snapshot.sites.all[at].frames);
+        frames.map_or(Vec::new(), |frames| {
+            symbols.stack(&snapshot.modules, frames)
+        })
+    };
+    let closes = snapshot.bad_closes.iter().filter(after);
+    closes
+        .map(|close| BadClose {
+            fd: close.fd,
+            at: close.at,
+            count: close.count,
+            stack: stack(close.site),
+            closed_before: stack(close.first_site),
+            created: stack(close.made_site),
+        })
+        .collect()
 }
 
 fn finding(
     snapshot: &Snapshot,
     found: &Found,
-    wanted: &Wanted,
+    context: &Context<'_>,
     symbols: &mut dyn Symbolise,
 ) -> Finding {
     let site = &snapshot.sites.all[found.site];
     let stack = symbols.stack(&snapshot.modules, &site.frames);
-    let certain = found.verdict < Verdict::Early;
-    let share = found.count as f64 / found.assessment.held.max(1) as f64;
-    let per_hour =
-        Some(round(found.assessment.per_hour * share, 100.0)).filter(|rate| certain && *rate > 0.0);
-    let exhaustion_s = per_hour.and_then(|rate| exhaustion(snapshot, found.kind, rate));
     let words = Words {
         found,
         site,
         place: &place::place(&stack),
-        ages: ages(snapshot, found, wanted),
-        exhaustion_s,
-        per_hour,
-        exact: found.kind != Kind::Memory || snapshot.coverage.exact(),
+        ages: ages(snapshot, found),
+        unused_s: unused_s(snapshot, found),
+        next_look_s: context
+            .looks
+            .next_ms
+            .map(|next| next.saturating_sub(snapshot.moment_ms) as f64 / 1000.0),
+        exact: !found.is_heap() || snapshot.coverage.exact(),
     };
     let lives = lifetimes::lifetimes(&site.stats);
+    let things = found.things.iter().map(|at| &snapshot.things[*at]);
     let fix = fix_of(snapshot, found);
     Finding {
         id: found.id(snapshot),
         kind: found.kind,
-        verdict: found.verdict,
-        confidence: found.confidence,
+        verdict: found.verdict(),
+        confidence: found.decision.confidence,
         count: found.count,
         bytes: found.bytes,
-        rate_per_hour: per_hour,
-        exhaustion_s,
+        rate_per_hour: found.outlook.per_hour,
+        exhaustion_s: found.outlook.exhaustion_s,
+        stays: found.outlook.stays.map(stays),
         summary: sentence::summary(&words),
-        evidence: sentence::evidence(&words, snapshot, lives.as_ref()),
+        evidence: evidence::evidence(&words, snapshot, lives.as_ref()),
+        labels: Vec::new(),
         lifetimes: lives,
+        survival: survival(snapshot, found, site),
         stack,
         resources: found
             .descriptors
             .iter()
             .map(|at| resource(snapshot, &snapshot.descriptors[*at]))
+            .chain(things.map(|thing| thing_resource(snapshot, thing)))
             .collect(),
         fix,
         // No command carries it out yet.
         fixable: false,
+        processes: Vec::new(),
     }
 }
 
-fn round(value: f64, parts: f64) -> f64 {
-    (value * parts).round() / parts
+fn stays(share: Fraction) -> Stays {
+    let round = |share: f64| (share * 1e6).round() / 1e6;
+    Stays {
+        share: round(share.share),
+        low: round(share.low),
+        high: round(share.high),
+    }
 }
 
-/// Seconds until the descriptors run out; beyond a month nobody plans by it.
-fn exhaustion(snapshot: &Snapshot, kind: Kind, per_hour: f64) -> Option<f64> {
-    const MONTH_S: f64 = 30.0 * 86_400.0;
-    let limit = snapshot.fd_limit.filter(|_| kind.takes_descriptor())?;
-    let free = limit.saturating_sub(snapshot.descriptors.len() as u64);
-    Some(round(free as f64 / per_hour * 3600.0, 1.0)).filter(|left| *left <= MONTH_S)
+/// The curve of what may leak; nothing of what was never given back.
+fn survival(snapshot: &Snapshot, found: &Found, site: &Site) -> Vec<Survivors> {
+    if found.verdict() >= Verdict::Early {
+        return Vec::new();
+    }
+    let lives = Lives::new(&site.stats.lifetimes, site.stats.longest_ms);
+    let births = site.live.births_ms.iter();
+    let mut ages: Vec<u64> = births
+        .map(|born| snapshot.moment_ms.saturating_sub(*born))
+        .collect();
+    let round = |value: f64, parts: f64| (value * parts).round() / parts;
+    let curve = model::survival(&lives, &mut ages).into_iter();
+    curve
+        .map(|(age_s, share)| Survivors {
+            age_s: round(age_s, 1e3),
+            share: round(share, 1e6),
+        })
+        .collect()
 }
 
 /// Youngest and oldest of what the finding is about, in seconds.
-fn ages(snapshot: &Snapshot, found: &Found, wanted: &Wanted) -> (f64, f64) {
-    let of_heap = found.descriptors.is_empty();
-    let site = &snapshot.sites.all[found.site];
-    let open = found
+fn ages(snapshot: &Snapshot, found: &Found) -> (f64, f64) {
+    let born = |born: Option<&u64>| snapshot.age_s(born.copied().unwrap_or(snapshot.moment_ms));
+    (born(found.births_ms.last()), born(found.births_ms.first()))
+}
+
+/// For how long all of them were not used, where that is known of all.
+fn unused_s(snapshot: &Snapshot, found: &Found) -> Option<f64> {
+    let idle = found
         .descriptors
         .iter()
-        .filter_map(|at| snapshot.descriptors[*at].born_ms);
-    let heap = site.live.births_ms.iter().copied().filter(|_| of_heap);
-    let heap = heap.filter(|born| wanted.born_after_ms.is_none_or(|after| *born > after));
-    let (oldest, youngest) = open
-        .chain(heap)
-        .fold((u64::MAX, 0), |(min, max): (u64, u64), born| {
-            (min.min(born), max.max(born))
-        });
-    (
-        snapshot.age_s(youngest),
-        snapshot.age_s(oldest.min(snapshot.moment_ms)),
-    )
+        .map(|at| snapshot.idle_s(&snapshot.descriptors[*at]));
+    let things = found.things.iter().map(|at| {
+        let used = snapshot.things[*at].used_ms;
+        used.map(|used| snapshot.age_s(used))
+    });
+    let idle: Option<Vec<f64>> = idle.chain(things).collect();
+    idle?.into_iter().reduce(f64::min)
 }
 
 fn resource(snapshot: &Snapshot, open: &Descriptor) -> Resource {
@@ -124,19 +182,42 @@ fn resource(snapshot: &Snapshot, open: &Descriptor) -> Resource {
         .as_ref()
         .filter(|fact| fact.socket.is_none())
         .and_then(|fact| fact.path.clone());
+    let fact = open.fact.clone().unwrap_or_default();
     Resource {
+        pid: None,
         fd: Some(open.fd),
         age_s: snapshot.descriptor_age_s(open),
-        idle_s: snapshot.idle_s(open),
+        idle_s: snapshot.idle_at_least_s(open),
         state: socket.state,
         local: socket.local,
         peer: socket.peer,
         path,
+        what: None,
+        timer: fact.timer.map(Into::into),
+        registrations: fact.registrations.map(|n| n as u64),
+        deleted: fact.deleted.then_some(true),
+        held_bytes: fact.held_bytes,
+    }
+}
+
+fn thing_resource(snapshot: &Snapshot, thing: &Thing) -> Resource {
+    let used = thing.used_ms.map(|used| snapshot.age_s(used));
+    Resource {
+        age_s: thing.born_ms.map(|born| snapshot.age_s(born)),
+        idle_s: used,
+        state: Some(thing.state.name().to_owned()),
+        what: Some(thing.what.clone()),
+        held_bytes: thing.bytes,
+        ..Resource::default()
     }
 }
 
 /// What `fix` would do to what is proven.
 fn fix_of(snapshot: &Snapshot, found: &Found) -> Fix {
+    let stale = |at: &usize| snapshot.things[*at].state == ThingState::Stale;
+    if found.things.iter().any(stale) {
+        return Fix::EpollDel;
+    }
     let tcp = |at: &usize| {
         snapshot.descriptors[*at]
             .fact

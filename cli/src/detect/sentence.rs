@@ -1,8 +1,9 @@
-//! The one sentence and the few facts that a person believes.
+//! The one sentence that a person believes.
 
 use super::Found;
-use crate::model::{Kind, Lifetimes, Verdict};
-use crate::snapshot::{Site, Snapshot};
+use super::model::Why;
+use crate::model::{Kind, Verdict};
+use crate::snapshot::Site;
 use crate::units::{bytes, count, life, span, spans};
 
 /// What the sentences are made of.
@@ -14,12 +15,12 @@ pub struct Words<'a> {
     pub site: &'a Site,
     /// Where that is, for a person
     pub place: &'a str,
-    /// Ages in seconds of what is held, youngest and oldest
+    /// Ages in seconds of what it is about, youngest and oldest
     pub ages: (f64, f64),
-    /// Seconds until a limit is hit
-    pub exhaustion_s: Option<f64>,
-    /// How many more an hour
-    pub per_hour: Option<f64>,
+    /// For how long nobody used any of them, in seconds
+    pub unused_s: Option<f64>,
+    /// Seconds until the next look that counts, where somebody keeps count
+    pub next_look_s: Option<f64>,
     /// Counted, not estimated from samples
     pub exact: bool,
 }
@@ -27,37 +28,124 @@ pub struct Words<'a> {
 /// One sentence.
 #[must_use]
 pub fn summary(words: &Words<'_>) -> String {
-    let parts = match words.found.verdict {
-        Verdict::Early => vec![held(words), outlook(words)],
-        Verdict::Held => vec![held(words), "no sign that more keep coming".to_owned()],
-        Verdict::Leak => vec![given_back(words), proof(words)],
+    if is_stale(words) {
+        return stale(words);
+    }
+    let (verdict, why) = (words.found.verdict(), words.found.decision.why);
+    let parts = match (verdict, why) {
+        (Verdict::Early, _) => vec![held(words), outlook(words)],
+        (Verdict::Held, _) => vec![held(words), harmless(why).to_owned()],
+        (Verdict::Leak, Why::Proven) => vec![given_back(words), proof(words)],
+        (Verdict::Leak, Why::Agree | Why::LastLook) => vec![given_back(words), lost(words)],
         _ => vec![given_back(words), held_on(words)],
     };
-    let grows = (words.found.verdict < Verdict::Early)
-        .then(|| growth(words))
-        .flatten();
-    let ends = words
-        .exhaustion_s
-        .map(|left| format!("descriptors run out in {}", span(left)));
-    let all: Vec<String> = parts.into_iter().chain(grows).chain(ends).collect();
+    let grows = (verdict < Verdict::Early).then(|| growth(words)).flatten();
+    let all = parts.into_iter().chain(grows).chain(ends(words));
+    let all: Vec<String> = all.chain(doubt(words).map(str::to_owned)).collect();
     format!("{}.", all.join("; "))
+}
+
+/// Registrations whose descriptors are no longer those that were registered.
+pub(super) fn is_stale(words: &Words<'_>) -> bool {
+    words.found.decision.why == Why::Proven && !words.found.things.is_empty()
+}
+
+fn stale(words: &Words<'_>) -> String {
+    let (n, place) = (count(words.found.count), words.place);
+    let (noun, verb, what) = match words.found.count {
+        1 => (
+            "registration",
+            "is",
+            "its descriptor is closed or names another file",
+        ),
+        _ => (
+            "registrations",
+            "are",
+            "their descriptors are closed or name other files",
+        ),
+    };
+    format!(
+        "{n} epoll {noun} from {place} {verb} stale: {what}, while what was registered is still open elsewhere, so \
+         that epoll_wait goes on telling of it."
+    )
+}
+
+/// `descriptors run out in 9 h`
+fn ends(words: &Words<'_>) -> Option<String> {
+    let what = if words.found.is_heap() {
+        "memory runs out"
+    } else {
+        "descriptors run out"
+    };
+    let left_s = words.found.outlook.exhaustion_s?;
+    Some(format!("{what} in {}", span(left_s)))
+}
+
+/// Why something that is held is no leak.
+fn harmless(why: Why) -> &'static str {
+    match why {
+        Why::Plateau => "an earlier run held as many and stopped there",
+        Why::Unclear => "more came, but no more than chance explains",
+        Why::Labelled => "labelled as meant to be held",
+        _ => "no sign that more keep coming",
+    }
+}
+
+/// What keeps the verdict from being worse, or who says so.
+fn doubt(words: &Words<'_>) -> Option<&'static str> {
+    let (verdict, why) = (words.found.verdict(), words.found.decision.why);
+    match (verdict, why) {
+        (Verdict::Growing, _) => Some("may be a cache"),
+        (Verdict::Suspect, Why::NoActivity) => Some("nothing tells whether they are used"),
+        (Verdict::Suspect, Why::Busy) => Some("but they are in use"),
+        (Verdict::Suspect, Why::FewLives) => Some("too few were closed to compare them with"),
+        (Verdict::Leak, Why::Labelled) => Some("labelled a leak"),
+        _ => None,
+    }
+}
+
+/// `60 are 20 min to 5 h old, none closed since, unused for 20 min`
+fn lost(words: &Words<'_>) -> String {
+    let (n, ages) = (words.found.count, spans(words.ages.0, words.ages.1));
+    let (verb, freed) = (if n == 1 { "is" } else { "are" }, freed(words));
+    let unused = words.unused_s.filter(|idle| *idle >= 1.0);
+    let unused = unused.map(|idle| format!(", unused for {} and more", span(idle)));
+    format!(
+        "{} {verb} {ages} old, none {freed} since{}{}",
+        count(n),
+        expected(words),
+        unused.unwrap_or_default()
+    )
+}
+
+/// ` (212 expected)`, where that says something.
+fn expected(words: &Words<'_>) -> String {
+    let closing = words.found.measured.closing;
+    let expected = closing.map_or(0.0, |closing| closing.expected);
+    if expected < 2.0 {
+        return String::new();
+    }
+    format!(" ({} expected)", count(expected as u64))
 }
 
 fn nouns(words: &Words<'_>, n: u64) -> String {
     format!("{} {}", count(n), words.found.kind.noun(n))
 }
 
-fn freed(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Memory | Kind::Mappings => "freed",
+pub(super) fn freed(words: &Words<'_>) -> &'static str {
+    match words.found.kind {
+        Kind::Memory | Kind::Caches | Kind::Mappings => "freed",
         Kind::Threads => "joined",
+        Kind::Children => "waited for",
+        Kind::Timers if !words.found.things.is_empty() => "deleted",
+        Kind::Listeners if !words.found.things.is_empty() => "removed",
         _ => "closed",
     }
 }
 
 /// `9 940 of 10 000 sockets from pool.c:88 were closed within 2.1 s`
 fn given_back(words: &Words<'_>) -> String {
-    let (stats, freed) = (&words.site.stats, freed(words.found.kind));
+    let (stats, freed) = (&words.site.stats, freed(words));
     let sampled = if !words.exact { "sampled " } else { "" };
     let noun = words.found.kind.noun(stats.births);
     let (births, deaths, place) = (count(stats.births), count(stats.deaths), words.place);
@@ -99,7 +187,7 @@ fn held_on(words: &Words<'_>) -> String {
 fn proof(words: &Words<'_>) -> String {
     let (n, least) = (
         count(words.found.count),
-        span(words.found.assessment.old_ms as f64 / 1000.0),
+        span(words.found.measured.old_ms as f64 / 1000.0),
     );
     let ages = spans(words.ages.0, words.ages.1);
     format!(
@@ -126,15 +214,25 @@ fn held(words: &Words<'_>) -> String {
 
 /// The same before and after the end of the process, as the rest of a report.
 fn outlook(words: &Words<'_>) -> String {
-    format!(
-        "too early to judge, that takes {}",
-        span(words.found.assessment.long_enough_s())
-    )
+    let found = words.found;
+    match found.decision.why {
+        Why::NextLook | Why::LastLook => match words.next_look_s {
+            Some(left) => format!("judged again in {}", span(left)),
+            None => "judged again when it was seen for half as long again".to_owned(),
+        },
+        Why::AfterFalseAlarm => {
+            "an earlier alarm was false, so more looks must agree first".to_owned()
+        }
+        _ => format!(
+            "too early to judge, that takes {}",
+            span(found.measured.long_enough_ms() as f64 / 1000.0)
+        ),
+    }
 }
 
 /// `12 more an hour`
 fn growth(words: &Words<'_>) -> Option<String> {
-    let per_hour = words.per_hour.filter(|rate| *rate > 0.0)?;
+    let per_hour = words.found.outlook.per_hour?;
     let (rate, every) = match per_hour {
         fast if fast >= 120.0 => (fast / 60.0, "a minute"),
         slow if slow < 1.0 => (slow * 24.0, "a day"),
@@ -149,113 +247,4 @@ fn growth(words: &Words<'_>) -> Option<String> {
         .map(|each| format!(" ({})", bytes((each * rate) as u64)))
         .unwrap_or_default();
     Some(format!("{more} more{size} {every}"))
-}
-
-/// One fact each.
-#[must_use]
-pub fn evidence(words: &Words<'_>, snapshot: &Snapshot, lives: Option<&Lifetimes>) -> Vec<String> {
-    let found = words.found;
-    let mut facts = Vec::new();
-    facts.extend(lives.map(lived));
-    let old = &found.assessment;
-    let age = span(old.old_ms as f64 / 1000.0);
-    facts.push(match (found.verdict, lives) {
-        (Verdict::Leak, _) => format!(
-            "All {} are older than {age} and in CLOSE_WAIT with an empty send queue.",
-            count(found.count)
-        ),
-        (_, Some(_)) if old.old_ms == words.site.stats.longest_ms.saturating_mul(3) / 2 => {
-            format!(
-                "{} of {} held are older than {age}, half as long again as the longest life.",
-                count(old.old as u64),
-                count(old.held as u64)
-            )
-        }
-        _ => format!(
-            "{} of {} held are older than {age}.",
-            count(old.old as u64),
-            count(old.held as u64)
-        ),
-    });
-    if found.verdict == Verdict::Suspect {
-        facts.push(format!(
-            "New ones kept staying: chance alone would show that in {}.",
-            cases(old.chance)
-        ));
-    }
-    facts.extend(states(snapshot, &found.descriptors));
-    facts
-}
-
-/// `2.4 % of cases`; nothing is ever so sure that it would be none.
-fn cases(chance: f64) -> String {
-    if chance < 0.001 {
-        "fewer than 1 of 1\u{a0}000 cases".to_owned()
-    } else {
-        format!("{:.1} % of cases", chance * 100.0)
-    }
-}
-
-fn lived(lives: &Lifetimes) -> String {
-    format!(
-        "Of {} given back, half lived {}, 90 % {}, 99 % {}, the longest {}.",
-        count(lives.completed),
-        life(lives.p50_s),
-        life(lives.p90_s),
-        life(lives.p99_s),
-        life(lives.longest_s)
-    )
-}
-
-/// `58 are in CLOSE_WAIT, 2 in ESTABLISHED.`
-fn states(snapshot: &Snapshot, open: &[usize]) -> Option<String> {
-    let mut states: Vec<(&str, u64)> = Vec::new();
-    for descriptor in open.iter().filter_map(|at| snapshot.descriptors.get(*at)) {
-        let fact = descriptor
-            .fact
-            .as_ref()
-            .and_then(|fact| fact.socket.as_ref());
-        let Some(state) = fact.and_then(|socket| socket.state.as_deref()) else {
-            continue;
-        };
-        match states.iter_mut().find(|(name, _)| *name == state) {
-            Some((_, n)) => *n += 1,
-            None => states.push((state, 1)),
-        }
-    }
-    states.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    let list: Vec<String> = states
-        .iter()
-        .map(|(name, n)| format!("{} in {name}", count(*n)))
-        .collect();
-    (!list.is_empty()).then(|| format!("Socket states: {}.", list.join(", ")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_unlikely_is_never_called_impossible() {
-        assert_eq!(
-            cases(0.0004).replace('\u{a0}', " "),
-            "fewer than 1 of 1 000 cases"
-        );
-        assert_eq!(cases(0.024), "2.4 % of cases");
-    }
-
-    #[test]
-    fn what_the_clock_cannot_tell_is_not_told() {
-        let lives = Lifetimes {
-            completed: 7,
-            p50_s: 0.001,
-            p90_s: 0.003,
-            p99_s: 0.004,
-            longest_s: 0.009,
-        };
-        assert_eq!(
-            lived(&lives),
-            "Of 7 given back, half lived under 4 ms, 90 % under 4 ms, 99 % 4 ms, the longest 9 ms."
-        );
-    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{Held, Kind, Totals};
-use crate::snapshot::{Descriptor, Site, Snapshot};
+use crate::snapshot::{Descriptor, Site, Snapshot, Thing};
 
 /// Sums over everything held, or over what was born after a moment.
 #[must_use]
@@ -15,11 +15,17 @@ pub fn totals(snapshot: &Snapshot, after_ms: Option<u64>) -> Totals {
         open_fds: (snapshot.facts.descriptors.is_some() || instrumented)
             .then_some(snapshot.descriptors.len() as u64),
         fd_limit: snapshot.fd_limit,
-        sites: instrumented.then_some(snapshot.sites.all.len() as u64),
+        sites: instrumented.then(|| made(snapshot)),
         since: None,
         held: held(snapshot, after_ms),
         socket_states: socket_states(snapshot, after_ms),
     }
+}
+
+/// Sites that made anything; what is of unknown origin has one that did not.
+fn made(snapshot: &Snapshot) -> u64 {
+    let sites = snapshot.sites.all.iter();
+    sites.filter(|site| site.stats.births > 0).count() as u64
 }
 
 /// What the program itself made and holds; of an uninstrumented one, all.
@@ -45,8 +51,33 @@ fn held(snapshot: &Snapshot, after_ms: Option<u64>) -> Vec<Held> {
         sum.count += 1;
         sum.oldest_s = [sum.oldest_s, age_s].into_iter().flatten().reduce(f64::max);
     }
+    for thing in snapshot
+        .things
+        .iter()
+        .filter(|thing| counts(thing, after_ms))
+    {
+        let sum = by_kind.entry(thing.kind).or_insert(Held {
+            kind: thing.kind,
+            count: 0,
+            bytes: None,
+            oldest_s: None,
+        });
+        let age_s = thing.born_ms.map(|born| snapshot.age_s(born));
+        sum.count += 1;
+        sum.bytes = [sum.bytes, thing.bytes]
+            .into_iter()
+            .flatten()
+            .reduce(u64::saturating_add);
+        sum.oldest_s = [sum.oldest_s, age_s].into_iter().flatten().reduce(f64::max);
+    }
     by_kind.extend(in_memory(snapshot, after_ms).map(|held| (held.kind, held)));
     by_kind.into_values().collect()
+}
+
+/// Listeners are counted by their descriptors, not by what these listen to.
+fn counts(thing: &Thing, after_ms: Option<u64>) -> bool {
+    thing.kind != Kind::Listeners
+        && after_ms.is_none_or(|after| thing.born_ms.is_some_and(|born| born > after))
 }
 
 fn came_after(open: &Descriptor, after_ms: Option<u64>) -> bool {

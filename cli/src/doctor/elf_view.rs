@@ -6,7 +6,8 @@ use crate::symbols::open::RegularFile;
 use memchr::memmem;
 use object::elf;
 use object::read::elf::{Dyn, ElfFile, FileHeader, ProgramHeader, Sym};
-use object::{FileKind, Object, ObjectSection, StringTable};
+use object::read::{ReadCache, ReadRef, StringTable};
+use object::{FileKind, Object, ObjectSection};
 use rustix::fd::AsFd;
 use std::collections::BTreeSet;
 
@@ -119,6 +120,24 @@ impl ElfView {
     }
 }
 
+/// AddressSanitizer's runtime among the libraries that are asked for.
+pub fn address_sanitizer(needed: &[String]) -> Option<&str> {
+    let runtime =
+        |name: &&String| name.starts_with("libasan.so") || name.starts_with("libclang_rt.asan");
+    needed.iter().find(runtime).map(String::as_str)
+}
+
+/// The libraries that an executable asks for, without reading all of it.
+pub fn libraries(file: &RegularFile) -> Vec<String> {
+    let Ok(opened) = file.file() else {
+        return Vec::new();
+    };
+    let bytes = ReadCache::new(opened);
+    ElfFile::<elf::FileHeader64<object::Endianness>, _>::parse(&bytes)
+        .map(|parsed| needed(&parsed, &bytes))
+        .unwrap_or_default()
+}
+
 fn view<H>(bytes: &[u8], bits: u8) -> Result<ElfView, String>
 where
     H: FileHeader<Endian = object::Endianness>,
@@ -153,7 +172,11 @@ fn interpreter<'data, H: FileHeader>(
 }
 
 /// DT_NEEDED, by way of the dynamic segment: section headers may be gone.
-fn needed<'data, H: FileHeader>(file: &ElfFile<'data, H>, bytes: &'data [u8]) -> Vec<String> {
+fn needed<'data, H, R>(file: &ElfFile<'data, H, R>, bytes: R) -> Vec<String>
+where
+    H: FileHeader,
+    R: ReadRef<'data>,
+{
     let endian = file.endian();
     let mut headers = file.elf_program_headers().iter();
     let Some(entries) = headers.find_map(|header| header.dynamic(endian, bytes).ok()?) else {
@@ -182,7 +205,11 @@ fn needed<'data, H: FileHeader>(file: &ElfFile<'data, H>, bytes: &'data [u8]) ->
         .collect()
 }
 
-fn offset_of<H: FileHeader>(file: &ElfFile<'_, H>, address: u64) -> Option<u64> {
+fn offset_of<'data, H, R>(file: &ElfFile<'data, H, R>, address: u64) -> Option<u64>
+where
+    H: FileHeader,
+    R: ReadRef<'data>,
+{
     let endian = file.endian();
     file.elf_program_headers().iter().find_map(|header| {
         let into = address.checked_sub(header.p_vaddr(endian).into())?;

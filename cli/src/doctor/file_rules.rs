@@ -1,6 +1,6 @@
 //! What an executable's file allows: one rule a function.
 
-use super::elf_view::{Allocator, ElfView, Evidence, Libc};
+use super::elf_view::{self, Allocator, ElfView, Evidence, Libc};
 use super::finding::{Finding, Severity};
 use super::system_rules::Surroundings;
 use crate::symbols::open::RegularFile;
@@ -14,6 +14,7 @@ pub fn all(path: &Path, view: &ElfView, surroundings: &Surroundings) -> Vec<Find
         .or_else(|| go(&name, view))
         .or_else(|| without_loader(&name, view))
         .or_else(|| other_libc(&name, view))
+        .or_else(|| sanitized(&name, &view.needed, surroundings.library.as_deref()))
         .unwrap_or_else(|| {
             Finding::ok(
                 "loader",
@@ -107,6 +108,25 @@ fn other_libc(name: &str, view: &ElfView) -> Option<Finding> {
             Some(Finding::new("loader", Severity::Limits, sentence, remedy))
         }
     }
+}
+
+/// AddressSanitizer ends a program in which anything comes before it.
+pub fn sanitized(name: &str, needed: &[String], library: Option<&Path>) -> Option<Finding> {
+    let runtime = elf_view::address_sanitizer(needed)?;
+    let library = library.unwrap_or(Path::new("libmemguard.so")).display();
+    let sentence = format!(
+        "{name} is built with AddressSanitizer, which ends a program into which another library is loaded before {runtime}."
+    );
+    let remedy = format!(
+        "Build it without -fsanitize=address, or put {runtime} first, which leaves memguard its descriptors but not \
+        its heap: memguard run -- env LD_PRELOAD={runtime}:{library} {name}."
+    );
+    Some(Finding::new(
+        "sanitizer",
+        Severity::Blocks,
+        sentence,
+        remedy,
+    ))
 }
 
 /// An executable's own malloc comes before a preloaded one.

@@ -17,12 +17,13 @@ pub mod resolve;
 mod system_rules;
 
 pub use finding::{Diagnosis, Finding, Severity};
-pub use system_rules::Surroundings;
+pub use system_rules::{Surroundings, records_in_memory};
 
 use crate::kernel::{KernelError, ProcDir, Process};
 use crate::symbols::open::{Missing, RegularFile};
 use elf_view::ElfView;
 use rustix::fs::OFlags;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -38,6 +39,22 @@ pub enum DoctorError {
     /// Nothing of that name.
     #[error("There is no command {0}; check the spelling, or give its path.")]
     NotFound(String),
+    /// No name at all.
+    #[error("An empty name is no command; give a command, a path or a pid.")]
+    Nameless,
+    /// A directory, a pipe and the like.
+    #[error("{0} is {1} and no program; name the program's own file.")]
+    NoFile(String, &'static str),
+    /// A script whose first line leads nowhere.
+    #[error(
+        "The script {script} asks to be run by {interpreter}, which cannot be; install that, or correct the script's first line."
+    )]
+    NoInterpreter {
+        /// The script
+        script: String,
+        /// What its first line names
+        interpreter: String,
+    },
     /// Found, but not to be executed.
     #[error("{0} is not executable; check its permissions (chmod +x).")]
     NotExecutable(String),
@@ -49,9 +66,13 @@ pub enum DoctorError {
 }
 
 /// Looks at a program that does not run yet.
-pub fn command(name: &str, surroundings: &Surroundings) -> Result<Diagnosis, DoctorError> {
+pub fn command(
+    name: impl AsRef<OsStr>,
+    surroundings: &Surroundings,
+) -> Result<Diagnosis, DoctorError> {
+    let name = name.as_ref();
     let resolved = resolve::command(name)?;
-    let mut diagnosis = Diagnosis::of(name, Some(resolved.program.clone()));
+    let mut diagnosis = Diagnosis::of(&name.to_string_lossy(), Some(resolved.program.clone()));
     diagnosis.findings.extend(resolved.notes);
     match ElfView::read(&resolved.file) {
         Ok(view) => {
@@ -71,6 +92,19 @@ pub fn command(name: &str, surroundings: &Surroundings) -> Result<Diagnosis, Doc
         .findings
         .extend(system_rules::all(surroundings, &system_rules::Place::Here));
     Ok(diagnosis.sorted())
+}
+
+/// Why a command would not even start with the library in it, if that is known
+/// beforehand. Only the start of its file is read.
+#[must_use]
+pub fn unstartable(name: &OsStr, library: &Path) -> Option<Finding> {
+    let resolved = resolve::command(name).ok()?;
+    let needed = elf_view::libraries(&resolved.file);
+    file_rules::sanitized(
+        &resolved.program.display().to_string(),
+        &needed,
+        Some(library),
+    )
 }
 
 /// Looks at a process that runs.

@@ -6,7 +6,9 @@ use crate::kernel::text::lossy;
 use crate::symbols::open::{Missing, RegularFile, Root};
 use rustix::fd::AsFd;
 use std::ffi::OsStr;
+use std::fs::FileType;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 /// The kernel follows this many scripts (BINPRM_MAX_RECURSION).
@@ -28,10 +30,11 @@ pub struct Resolved {
 }
 
 /// Finds the executable of a command as execvp(3) does, and follows `#!`.
-pub fn command(name: &str) -> Result<Resolved, DoctorError> {
+pub fn command(name: impl AsRef<OsStr>) -> Result<Resolved, DoctorError> {
+    let name = name.as_ref();
     let root = Root::host()?;
     let mut notes = Vec::new();
-    let mut path = search(OsStr::new(name))?;
+    let mut path = search(name)?;
     for _ in 0..=SCRIPT_DEPTH {
         let file = open(&root, &path)?;
         match interpreter(&file) {
@@ -44,13 +47,28 @@ pub fn command(name: &str) -> Result<Resolved, DoctorError> {
                 });
             }
             Some(words) => {
-                let next = words_to_program(&words)?;
+                let next = words_to_program(&words).map_err(|_| no_interpreter(&path, &words))?;
                 notes.push(script_note(&path, &next));
                 path = next;
             }
         }
     }
-    Err(DoctorError::TooManyScripts(name.to_owned()))
+    Err(DoctorError::TooManyScripts(
+        name.to_string_lossy().into_owned(),
+    ))
+}
+
+fn no_interpreter(script: &Path, words: &[Vec<u8>]) -> DoctorError {
+    let words = words.join(&b' ');
+    let nothing = words.is_empty();
+    DoctorError::NoInterpreter {
+        script: script.display().to_string(),
+        interpreter: if nothing {
+            "nothing".into()
+        } else {
+            lossy(&words)
+        },
+    }
 }
 
 fn script_note(script: &Path, interpreter: &Path) -> Finding {
@@ -66,12 +84,16 @@ fn script_note(script: &Path, interpreter: &Path) -> Finding {
 /// A name without a slash is looked for in PATH.
 fn search(name: &OsStr) -> Result<PathBuf, DoctorError> {
     let as_text = || name.to_string_lossy().into_owned();
+    if name.is_empty() {
+        return Err(DoctorError::Nameless);
+    }
     if name.as_bytes().contains(&b'/') {
         let path = std::path::absolute(name).map_err(|_| DoctorError::NotFound(as_text()))?;
-        return match (path.exists(), may_execute(&path)) {
-            (true, true) => Ok(path),
-            (true, false) => Err(DoctorError::NotExecutable(as_text())),
-            (false, _) => Err(DoctorError::NotFound(as_text())),
+        return match path.metadata() {
+            Err(_) => Err(DoctorError::NotFound(as_text())),
+            Ok(_) if may_execute(&path) => Ok(path),
+            Ok(found) if found.is_file() => Err(DoctorError::NotExecutable(as_text())),
+            Ok(found) => Err(DoctorError::NoFile(as_text(), sort_of(found.file_type()))),
         };
     }
     let folders = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
@@ -79,6 +101,18 @@ fn search(name: &OsStr) -> Result<PathBuf, DoctorError> {
         .filter_map(|folder| std::path::absolute(folder.join(name)).ok())
         .find(|path| !name.is_empty() && may_execute(path));
     found.ok_or_else(|| DoctorError::NotFound(as_text()))
+}
+
+fn sort_of(found: FileType) -> &'static str {
+    if found.is_dir() {
+        "a folder"
+    } else if found.is_fifo() {
+        "a pipe"
+    } else if found.is_socket() {
+        "a socket"
+    } else {
+        "a device"
+    }
 }
 
 fn may_execute(path: &Path) -> bool {
@@ -155,14 +189,14 @@ mod tests {
             command("no-such-command"),
             Err(DoctorError::NotFound(_))
         ));
-        assert!(matches!(command(""), Err(DoctorError::NotFound(_))));
+        assert!(matches!(command(""), Err(DoctorError::Nameless)));
     }
 
     #[test]
     fn scripts_lead_to_their_interpreters() {
         let folder = tempfile::tempdir().expect("a folder");
         let ends_with = |text: &str, name: &str| {
-            let found = command(&script(folder.path(), "s", text, 0o755)).expect("a script");
+            let found = command(script(folder.path(), "s", text, 0o755)).expect("a script");
             assert!(
                 found.program.to_string_lossy().ends_with(name),
                 "{text}: {found:?}"
@@ -193,7 +227,14 @@ mod tests {
             Err(DoctorError::TooManyScripts(_))
         ));
         let empty = script(folder.path(), "empty", "#!\n", 0o755);
-        assert!(matches!(command(&empty), Err(DoctorError::NotFound(_))));
-        assert!(matches!(command("/"), Err(DoctorError::NotExecutable(_))));
+        let leads_nowhere = |script: &str| {
+            let found = command(script);
+            matches!(found, Err(DoctorError::NoInterpreter { .. }))
+        };
+        assert!(leads_nowhere(&empty));
+        let lost = script(folder.path(), "lost", "#!/no/such/shell -e\n", 0o755);
+        assert!(leads_nowhere(&lost));
+        let said = command("/").unwrap_err().to_string();
+        assert!(said.contains("a folder and no program"), "{said}");
     }
 }

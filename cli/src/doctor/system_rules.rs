@@ -3,11 +3,14 @@
 
 use super::elf_view::ElfView;
 use super::finding::{Finding, Severity};
+use crate::attach::name::{DEFAULT_FOLDER, base_folder, named_folder, obeyed};
 use crate::kernel::text::lossy;
 use crate::kernel::{ProcDir, Process};
 use crate::symbols::open::Root;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, StatVfs, StatVfsMountFlags};
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 /// With less than this free, the light mode's tables may not fit.
@@ -24,10 +27,9 @@ pub struct Surroundings {
 
 impl Default for Surroundings {
     fn default() -> Self {
-        let folder = std::env::var_os("MEMGUARD_DIR").filter(|value| !value.is_empty());
         Self {
             library: None,
-            segments: folder.map_or_else(|| "/dev/shm/memguard".into(), PathBuf::from),
+            segments: base_folder(),
         }
     }
 }
@@ -50,7 +52,7 @@ pub enum Place {
         /// Its root, if this user may go there.
         root: Option<OwnedFd>,
         /// MEMGUARD_DIR in its environment.
-        folder: Option<PathBuf>,
+        folder: Option<OsString>,
         /// Its user.
         uid: u32,
     },
@@ -66,7 +68,7 @@ impl Place {
             root: dir.open_file("root", OFlags::PATH | OFlags::DIRECTORY).ok(),
             folder: folder
                 .filter(|folder| !folder.is_empty())
-                .map(|folder| lossy(folder).into()),
+                .map(|folder| OsStr::from_bytes(folder).to_owned()),
             uid: process.euid,
         }
     }
@@ -77,6 +79,7 @@ pub fn all(surroundings: &Surroundings, place: &Place) -> Vec<Finding> {
     let release = rustix::system::uname();
     let mut findings = vec![kernel(&release.release().to_string_lossy())];
     findings.extend(segments(surroundings, place));
+    findings.extend(unused_folder(place));
     findings.extend(hidden_processes(place));
     findings
 }
@@ -117,6 +120,27 @@ fn version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()??, numbers.next()??))
 }
 
+/// A MEMGUARD_DIR that the library does not obey.
+fn unused_folder(place: &Place) -> Option<Finding> {
+    let named = match place {
+        Place::Here => named_folder(),
+        Place::There { folder, .. } => folder.clone(),
+    };
+    let named = named.filter(|folder| !obeyed(folder))?;
+    let sentence = format!(
+        "MEMGUARD_DIR={} is no absolute path of at most 200 bytes: the library puts its records into {DEFAULT_FOLDER}.",
+        named.to_string_lossy()
+    );
+    let remedy = "Set it to an absolute path, for memguard as well, or unset it.";
+    Some(Finding::new("folder", Severity::Limits, sentence, remedy))
+}
+
+/// Why the records of a program that is started here would be lost with it,
+/// if they would.
+pub fn records_in_memory(surroundings: &Surroundings) -> Option<Finding> {
+    segments(surroundings, &Place::Here).filter(|finding| finding.severity != Severity::Ok)
+}
+
 /// The place for segments, as the program sees it.
 fn segments(surroundings: &Surroundings, place: &Place) -> Option<Finding> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -125,7 +149,11 @@ fn segments(surroundings: &Surroundings, place: &Place) -> Option<Finding> {
         Place::Here => (&host, None, rustix::process::geteuid().as_raw()),
         Place::There { root, folder, uid } => (root.as_ref()?, folder.as_ref(), *uid),
     };
-    let folder = folder.unwrap_or(&surroundings.segments);
+    let folder = match folder {
+        None => surroundings.segments.as_path(),
+        Some(named) if obeyed(named) => Path::new(named),
+        Some(_) => Path::new(DEFAULT_FOLDER),
+    };
     Some(match nearest(root, folder) {
         None => no_folder(folder),
         Some(found) => found.finding(folder, user),

@@ -76,12 +76,16 @@ fn fact<'a>(case: &Case<'a>) -> Option<&'a FdFact> {
 }
 
 fn verdict(case: &Case<'_>) -> FixGate {
-    let how = match case.found.confidence {
+    let how = match case.found.decision.confidence {
         Some(sure) if sure >= 1.0 => "leak, proven".to_owned(),
-        Some(sure) => format!("{}, {:.0} % sure", case.found.verdict.name(), sure * 100.0),
-        None => case.found.verdict.name().to_owned(),
+        Some(sure) => format!(
+            "{}, {:.0} % sure",
+            case.found.verdict().name(),
+            sure * 100.0
+        ),
+        None => case.found.verdict().name().to_owned(),
     };
-    gate("verdict", case.found.verdict == Verdict::Leak, how)
+    gate("verdict", case.found.verdict() == Verdict::Leak, how)
 }
 
 fn standard(case: &Case<'_>) -> FixGate {

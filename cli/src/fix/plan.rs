@@ -30,7 +30,7 @@ pub struct Wish {
 pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
     let leaks: Vec<&Found> = found
         .iter()
-        .filter(|found| found.verdict == Verdict::Leak && wanted(snapshot, found, wish))
+        .filter(|found| found.verdict() == Verdict::Leak && wanted(snapshot, found, wish))
         .collect();
     let owners = Owners::of(&inodes(snapshot, &leaks));
     let mut items: Vec<FixItem> = leaks

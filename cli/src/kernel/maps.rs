@@ -118,7 +118,7 @@ pub fn totals(mappings: &[Mapping]) -> Vec<ClassTotal> {
 }
 
 /// `7f00-7f01 r-xp 00001000 fe:00 1234      /lib/x.so (deleted)`
-fn parse(line: &[u8]) -> Option<Mapping> {
+pub(super) fn parse(line: &[u8]) -> Option<Mapping> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let mut word = || std::str::from_utf8(fields.next()?).ok();
     let (start, end) = word()?.split_once('-')?;

@@ -3,12 +3,14 @@
 //!
 //! - [`proc_dir`]: one `/proc/PID`, held open; [`error`]: what can go wrong;
 //!   [`text`]: small parsers
-//! - [`process`]: who it is; [`access`]: what we may do; [`cgroup`]: its share
-//!   of the memory
+//! - [`process`]: who it is; [`access`]: what we may do; [`cgroup`] and
+//!   [`available`]: its share of the memory and what is left
 //! - [`descriptors`]: every open descriptor, its kind and its facts
 //! - [`sockets`]: the state of each socket
-//! - [`threads`] and [`blocked`]: the threads and what they block on
-//! - [`timers`]: POSIX timers; [`maps`]: the address space
+//! - [`threads`] and [`blocked`]: the threads and what they block on;
+//!   [`children`]: the children
+//! - [`timers`]: POSIX timers; [`maps`]: the address space; [`smaps`]: what is
+//!   resident of it
 //! - [`outside`]: all of it, for a process without memguard's library
 //!
 //! Whatever is read here was shaped by the watched process or by strangers on
@@ -16,14 +18,17 @@
 //! as it came (lossily decoded), for the renderer to neutralise.
 
 pub mod access;
+pub mod available;
 pub mod blocked;
 pub mod cgroup;
+pub mod children;
 pub mod descriptors;
 pub mod error;
 pub mod maps;
 pub mod outside;
 pub mod proc_dir;
 pub mod process;
+pub mod smaps;
 pub mod sockets;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -39,6 +44,7 @@ pub use maps::Mapping;
 pub use outside::Outside;
 pub use proc_dir::ProcDir;
 pub use process::{Limit, Namespaces, Process};
+pub use smaps::{Resident, Rollup, Smaps};
 pub use sockets::{Address, Socket, Sockets, State, TcpTimes};
 pub use threads::Thread;
 pub use timers::PosixTimer;

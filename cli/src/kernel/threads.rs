@@ -74,6 +74,24 @@ pub fn ids(dir: &ProcDir) -> Result<Vec<i32>, KernelError> {
     Ok(ids)
 }
 
+/// Threads whose stacks are looked for.
+const MOST_STACKS: usize = 4096;
+
+/// Where the stack pointers of sleeping threads point; of a running one the
+/// kernel does not tell.
+pub fn stack_pointers(dir: &ProcDir) -> Vec<u64> {
+    let pointer = |tid| stack_pointer(&dir.read(&format!("task/{tid}/syscall")).ok()?);
+    let threads = ids(dir).unwrap_or_default().into_iter().take(MOST_STACKS);
+    threads.filter_map(pointer).collect()
+}
+
+/// `0 0x3 0x7f.. 0x1 0x0 0x0 0x0 0x7ffd..(sp) 0x7f..(pc)`, or `-1 sp pc`.
+fn stack_pointer(line: &[u8]) -> Option<u64> {
+    let words: Vec<&str> = text::words(line).collect();
+    let word = words.get(words.len().checked_sub(2)?)?;
+    text::hex(word.strip_prefix("0x")?)
+}
+
 /// When the first thread has ended (`pthread_exit` in main), some other thread
 /// that still runs; `None` when the first thread serves.
 pub fn first_living(dir: &ProcDir) -> Option<i32> {
@@ -138,6 +156,18 @@ mod tests {
         assert!(ended(b"1 (a) b) Z 1 2"));
         assert!(!ended(b"1 (Z) S 1 2"));
         assert!(!ended(b"") && !ended(b")(") && !ended(b"1 (a"));
+    }
+
+    #[test]
+    fn a_stack_pointer_is_the_last_word_but_one() {
+        assert_eq!(
+            stack_pointer(b"0 0x3 0x1 0x1 0x0 0x0 0x0 0x7ffd10 0x7f20\n"),
+            Some(0x7f_fd10)
+        );
+        assert_eq!(stack_pointer(b"-1 0x7ffd10 0x7f20\n"), Some(0x7f_fd10));
+        for none in [&b"running\n"[..], b"", b"-1", b"x 0x"] {
+            assert_eq!(stack_pointer(none), None);
+        }
     }
 
     #[test]

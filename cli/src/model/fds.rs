@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Frame, Kind, Process};
+use super::{Frame, Kind, Process, TimerState};
 
 /// Every open descriptor of a process.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,18 @@ pub struct FdRow {
     pub peer: Option<String>,
     /// A file's path
     pub path: Option<String>,
+    /// A timerfd's state
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<TimerState>,
+    /// How many registrations an epoll has
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registrations: Option<u64>,
+    /// Whether it is a file without a name in any directory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<bool>,
+    /// Disk space of such a file, free again when it is closed
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_bytes: Option<u64>,
     /// Whether it came from the parent process or from before exec
     pub inherited: Option<bool>,
     /// Whether its creation was seen

@@ -21,6 +21,8 @@ pub enum Kind {
     Listeners,
     /// Threads never joined
     Threads,
+    /// Child processes never waited for
+    Children,
     /// Heap blocks
     Memory,
     /// Memory mappings
@@ -42,6 +44,7 @@ impl Kind {
             Self::Timers => "timers",
             Self::Listeners => "listeners",
             Self::Threads => "threads",
+            Self::Children => "children",
             Self::Memory => "memory",
             Self::Mappings => "mappings",
             Self::Caches => "caches",
@@ -59,9 +62,11 @@ impl Kind {
             Self::Timers => ("timer", "timers"),
             Self::Listeners => ("listener", "listeners"),
             Self::Threads => ("thread", "threads"),
+            Self::Children => ("child", "children"),
             Self::Memory => ("block", "blocks"),
             Self::Mappings => ("mapping", "mappings"),
-            Self::Caches => ("cache", "caches"),
+            // A cache is told of by the blocks that it holds.
+            Self::Caches => ("block", "blocks"),
             Self::Cycles => ("cycle", "cycles"),
         };
         if count == 1 { one } else { many }

@@ -41,4 +41,7 @@ pub struct ListRow {
     pub fd_limit: Option<u64>,
     /// The worst finding
     pub verdict: Option<Verdict>,
+    /// Health, A to F; null where too little was seen
+    #[serde(default)]
+    pub grade: Option<String>,
 }

@@ -5,7 +5,10 @@ mod doctor;
 mod fds;
 mod fix;
 mod kind;
+mod learned;
 mod list;
+mod memory;
+mod merge;
 mod process;
 mod report;
 
@@ -13,9 +16,13 @@ pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
 pub use fix::{FixGate, FixItem, FixOutcome, FixReport};
 pub use kind::Kind;
+pub use learned::{Labelled, Labels, Learned, LearnedProgram, LearnedSite};
 pub use list::{List, ListRow};
+pub use memory::{Memory, MemoryPart, PartName};
+pub use merge::merge;
 pub use process::{Mode, Policy, Process};
 pub use report::{
-    Coverage, Finding, Fix, Frame, Health, HeapCoverage, Held, Lifetimes, Overhead, Report,
-    Resource, SuppressedRule, Totals, Verdict,
+    BadClose, Coverage, Finding, Fix, Frame, Health, HealthPart, HeapCoverage, Held, Lifetimes,
+    Overhead, Report, Resource, Share, Stays, SuppressedRule, Survivors, TimerState, Totals,
+    Verdict,
 };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Process};
+use super::{Kind, Memory, Process};
 
 /// One report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -20,17 +20,26 @@ pub struct Report {
     pub coverage: Coverage,
     /// Sums over everything held
     pub totals: Totals,
+    /// Where the resident memory lies, where the kernel tells
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Memory>,
     /// What the watching costs
     pub overhead: Overhead,
     /// One figure for dashboards
     pub health: Health,
     /// What was found, worst first
     pub findings: Vec<Finding>,
+    /// Closes of numbers that were not open, the latest first
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bad_closes: Vec<BadClose>,
     /// What rules hid
     pub suppressed: Vec<SuppressedRule>,
     /// After `memguard run`: the reports on child processes with findings
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Report>,
+    /// With several targets: who it is about, `process` being the first of them
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Process>,
 }
 
 impl Report {
@@ -140,6 +149,20 @@ pub struct Health {
     pub grade: Option<String>,
     /// Why it is not 100
     pub reasons: Vec<String>,
+    /// What it is made of; the worst of them decides
+    #[serde(default)]
+    pub parts: Vec<HealthPart>,
+}
+
+/// One thing that the health is judged by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct HealthPart {
+    /// verdicts, exhaustion, overhead or coverage
+    pub name: String,
+    /// 0 to 100; null: not known, and it does not count
+    pub score: Option<u8>,
+    /// Why that much
+    pub reason: String,
 }
 
 /// How sure memguard is, worst first.
@@ -150,7 +173,7 @@ pub enum Verdict {
     Leak,
     /// Hardly ever freed and still growing; may be a cache
     Growing,
-    /// Looks like one, but nothing tells whether it is used
+    /// Looks like one, but a question is open: whether it is used, mostly
     Suspect,
     /// Not enough seen yet
     Early,
@@ -236,12 +259,22 @@ pub struct Finding {
     pub rate_per_hour: Option<f64>,
     /// Seconds until a limit is hit at that rate
     pub exhaustion_s: Option<f64>,
+    /// The share of what the site makes that stays
+    #[serde(default)]
+    pub stays: Option<Stays>,
     /// One sentence a person believes
     pub summary: String,
     /// What speaks for the verdict, one fact each
     pub evidence: Vec<String>,
+    /// What rules call it
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
     /// Lifetimes of those that were given back
     pub lifetimes: Option<Lifetimes>,
+    /// The share that lives longer than an age, for pictures; at most 20
+    /// points, for leak, growing and suspect only
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub survival: Vec<Survivors>,
     /// Where they were created, innermost call first
     pub stack: Vec<Frame>,
     /// The held objects, oldest first
@@ -250,6 +283,40 @@ pub struct Finding {
     pub fix: Fix,
     /// Whether it would
     pub fixable: bool,
+    /// With several targets: what each process holds of it, worst first
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<Share>,
+}
+
+/// What one process holds of a finding in several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// The process
+    pub pid: i32,
+    /// How many it holds, estimated where sampled
+    pub count: u64,
+    /// How sure of it alone
+    pub verdict: Verdict,
+}
+
+/// A share with what it may be, at 95 %.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Stays {
+    /// As counted
+    pub share: f64,
+    /// At the least
+    pub low: f64,
+    /// At the most
+    pub high: f64,
+}
+
+/// One point of a survival curve.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Survivors {
+    /// Age in seconds
+    pub age_s: f64,
+    /// Share that lives longer
+    pub share: f64,
 }
 
 /// Lifetimes of the objects that were given back.
@@ -285,6 +352,9 @@ pub struct Frame {
 /// One held object.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Resource {
+    /// Its process, where a finding is in several
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
     /// Its descriptor
     pub fd: Option<i32>,
     /// Seconds since it was created
@@ -299,6 +369,51 @@ pub struct Resource {
     pub peer: Option<String>,
     /// A file's path
     pub path: Option<String>,
+    /// What takes no descriptor, in words
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub what: Option<String>,
+    /// A timerfd's state
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<TimerState>,
+    /// How many registrations an epoll has
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registrations: Option<u64>,
+    /// Whether it is a file without a name in any directory
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<bool>,
+    /// Disk space of such a file, or memory of a thread's stack
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_bytes: Option<u64>,
+}
+
+/// A timerfd's state.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimerState {
+    /// Whether another expiration can come
+    pub armed: bool,
+    /// Expirations that nobody has read
+    pub unread_ticks: u64,
+    /// The period in milliseconds, 0 for one shot
+    pub interval_ms: u64,
+}
+
+/// Closes of numbers that were not open, from one place: somebody closes what
+/// somebody has closed before, and may some day close what is another's.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct BadClose {
+    /// The number that the latest of them was about
+    pub fd: i32,
+    /// When that was
+    pub at: Timestamp,
+    /// How many are on record
+    pub count: u64,
+    /// Where it was closed while it was not open, innermost call first
+    pub stack: Vec<Frame>,
+    /// Where it had been closed before; empty where that was not recorded:
+    /// closes are followed only from the first bad one on
+    pub closed_before: Vec<Frame>,
+    /// Where what it named last was created
+    pub created: Vec<Frame>,
 }
 
 /// How much one rule hid.
@@ -308,4 +423,7 @@ pub struct SuppressedRule {
     pub rule: String,
     /// How many findings it hid
     pub count: u64,
+    /// How many held objects, those of findings that are still shown included
+    #[serde(default)]
+    pub objects: u64,
 }

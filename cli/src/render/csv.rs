@@ -2,7 +2,7 @@
 
 use super::{Render, line};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, FixReport, Frame, List, Report};
+use crate::model::{Doctor, Fds, Finding, FixReport, Frame, Labels, Learned, List, Report};
 
 /// The CSV writer.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ impl Render for Csv {
             for finding in &report.findings {
                 let top = finding.stack.first().cloned().unwrap_or_default();
                 let cells = [
-                    report.process.pid.to_string(),
+                    pids(report, finding),
                     finding.id.clone(),
                     finding.kind.name().to_owned(),
                     finding.verdict.name().to_owned(),
@@ -45,7 +45,9 @@ impl Render for Csv {
         let mut out = String::new();
         line(
             &mut out,
-            format_args!("pid,name,alive,mode,rss_bytes,live_bytes,open_fds,fd_limit,verdict"),
+            format_args!(
+                "pid,name,alive,mode,rss_bytes,live_bytes,open_fds,fd_limit,verdict,grade"
+            ),
         );
         for process in &list.processes {
             let cells = [
@@ -58,6 +60,7 @@ impl Render for Csv {
                 text(process.open_fds),
                 text(process.fd_limit),
                 text(process.verdict.map(|verdict| verdict.name())),
+                text(process.grade.clone()),
             ];
             row(&mut out, &cells);
         }
@@ -109,6 +112,36 @@ impl Render for Csv {
             verb: "doctor",
             instead: "text or json",
         })
+    }
+
+    fn learned(&self, _: &Learned) -> Result<String, OutputError> {
+        Err(OutputError::NoSuchFormat {
+            format: "csv",
+            verb: "learn",
+            instead: "text or json",
+        })
+    }
+
+    fn labels(&self, _: &Labels) -> Result<String, OutputError> {
+        Err(OutputError::NoSuchFormat {
+            format: "csv",
+            verb: "label",
+            instead: "text or json",
+        })
+    }
+}
+
+/// Those that hold it, separated by blanks.
+fn pids(report: &Report, finding: &Finding) -> String {
+    let pids: Vec<String> = finding
+        .processes
+        .iter()
+        .map(|share| share.pid.to_string())
+        .collect();
+    if pids.is_empty() {
+        report.process.pid.to_string()
+    } else {
+        pids.join(" ")
     }
 }
 

@@ -4,7 +4,7 @@
 use super::safe::safe;
 use super::{Render, line};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Finding, FixReport, Frame, List, Report};
+use crate::model::{Doctor, Fds, Finding, FixReport, Frame, Labels, Learned, List, Report};
 
 /// The folded writer.
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +51,14 @@ impl Render for Folded {
 
     fn doctor(&self, _: &Doctor) -> Result<String, OutputError> {
         Err(refused("doctor", "text or json"))
+    }
+
+    fn learned(&self, _: &Learned) -> Result<String, OutputError> {
+        Err(refused("learn", "text or json"))
+    }
+
+    fn labels(&self, _: &Labels) -> Result<String, OutputError> {
+        Err(refused("label", "text or json"))
     }
 }
 

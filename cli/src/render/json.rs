@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Render;
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, FixReport, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report};
 
 /// The JSON writer.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,14 @@ impl Render for Json {
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {
         pretty(doctor)
+    }
+
+    fn learned(&self, learned: &Learned) -> Result<String, OutputError> {
+        pretty(learned)
+    }
+
+    fn labels(&self, labels: &Labels) -> Result<String, OutputError> {
+        pretty(labels)
     }
 }
 

@@ -7,15 +7,17 @@ pub mod safe;
 mod text;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use samples::report as sample_report;
 
 use std::fmt::Write as _;
 
 use crate::args::Format;
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, FixReport, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report};
 
 pub use csv::Csv;
 pub use folded::Folded;
@@ -52,6 +54,10 @@ pub trait Render {
     fn fix(&self, fix: &FixReport) -> Result<String, OutputError>;
     /// What can be seen of a program
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError>;
+    /// What earlier runs taught
+    fn learned(&self, learned: &Learned) -> Result<String, OutputError>;
+    /// What people said of findings
+    fn labels(&self, labels: &Labels) -> Result<String, OutputError>;
 }
 
 /// The writer of a format.

@@ -19,8 +19,9 @@ pub fn report() -> Report {
             notes: vec!["The process uses io_uring, whose reads and closes no hook sees.".into()],
         },
         totals: totals(),
+        memory: Some(memory()),
         overhead: Overhead::default(),
-        health: Health::default(),
+        health: health(),
         findings: vec![
             leak(),
             suspect(),
@@ -28,8 +29,14 @@ pub fn report() -> Report {
             early(Kind::Memory, Some(70_000)),
             held(),
         ],
-        suppressed: vec![],
+        bad_closes: vec![],
+        suppressed: vec![SuppressedRule {
+            rule: "memguard.toml:3 (function=\"open_log\" ignore=true)".into(),
+            count: 2,
+            objects: 40,
+        }],
         children: vec![],
+        processes: vec![],
     }
 }
 
@@ -86,6 +93,44 @@ fn totals() -> Totals {
     }
 }
 
+fn memory() -> Memory {
+    let part = |name, bytes| MemoryPart { name, bytes };
+    Memory {
+        rss_bytes: 60_998_656,
+        vm_rss_bytes: Some(61_000_000),
+        swap_bytes: 1_048_576,
+        parts: vec![
+            part(PartName::LiveHeap, 44_040_192),
+            part(PartName::AllocatorFree, 9_437_184),
+            part(PartName::FilesPrivate, 5_242_880),
+            part(PartName::Stacks, 2_228_224),
+            part(PartName::Memguard, 50_176),
+        ],
+    }
+}
+
+fn health() -> Health {
+    let part = |name: &str, score, reason: &str| HealthPart {
+        name: name.into(),
+        score,
+        reason: reason.into(),
+    };
+    Health {
+        score: Some(46),
+        grade: Some("D".into()),
+        reasons: vec![
+            "leaks in 1 place, 1 more suspected".into(),
+            "descriptors run out in 9 h".into(),
+        ],
+        parts: vec![
+            part("verdicts", Some(46), "leaks in 1 place, 1 more suspected"),
+            part("exhaustion", Some(58), "descriptors run out in 9 h"),
+            part("overhead", None, "not estimated"),
+            part("coverage", Some(98), "the heap by sample"),
+        ],
+    }
+}
+
 fn frame(function: &str, file: Option<(&str, u32)>, module: &str) -> Frame {
     Frame {
         function: Some(function.into()),
@@ -133,6 +178,7 @@ fn leak() -> Finding {
         local: Some("10.0.0.5:41000".into()),
         peer: Some("10.0.0.9:443".into()),
         path: None,
+        ..Resource::default()
     };
     Finding {
         id: "sockets-00000000deadbeef".into(),
@@ -147,11 +193,15 @@ fn leak() -> Finding {
             60 others are 20 min to 5 h old: their peers have gone."
             .into(),
         evidence: vec!["Socket states: 60 in CLOSE_WAIT.".into()],
+        labels: vec!["upstream pool".into()],
+        stays: Some(Stays { share: 0.006, low: 0.004_664, high: 0.007_715 }),
+        survival: vec![Survivors { age_s: 1.024, share: 0.01 }, Survivors { age_s: 2.896, share: 0.006 }],
         lifetimes: Some(Lifetimes { completed: 9940, p50_s: 0.1, p90_s: 0.4, p99_s: 1.2, longest_s: 2.1 }),
         stack: stack(),
         resources: (0..5).map(|at| socket(17 + at, 18_000.0 - f64::from(at))).collect(),
         fix: Fix::Eof,
         fixable: true,
+        processes: vec![],
     }
 }
 
@@ -166,7 +216,10 @@ fn suspect() -> Finding {
         exhaustion_s: None,
         summary: "None of the 80 sampled blocks from cache.c:9 was ever freed.".into(),
         evidence: vec![],
+        labels: vec![],
         lifetimes: None,
+        stays: None,
+        survival: vec![],
         stack: stack()[1..3].to_vec(),
         resources: vec![],
         fix: Fix::None,
@@ -223,6 +276,13 @@ pub fn outside() -> Report {
         notes: vec!["The process was started without memguard's library.".into()],
     };
     report.findings.clear();
+    report.memory = None;
+    report.health = Health {
+        score: None,
+        grade: None,
+        reasons: vec!["memguard's library has no record of it".into()],
+        ..report.health
+    };
     report
 }
 
@@ -239,6 +299,7 @@ pub fn list() -> List {
         open_fds: Some(143),
         fd_limit: Some(1024),
         verdict,
+        grade: verdict.map(|_| "D".into()),
     };
     List {
         schema: List::SCHEMA.into(),
@@ -318,4 +379,29 @@ pub fn doctor() -> Doctor {
             ),
         ],
     }
+}
+
+pub fn bad_closes() -> Vec<BadClose> {
+    let frame = |function: &str, line| Frame {
+        function: Some(function.into()),
+        file: Some("/src/app/log.c".into()),
+        line: Some(line),
+        module: Some("/opt/app/bin/app".into()),
+        offset: Some(4096),
+    };
+    let both = BadClose {
+        fd: 7,
+        at: "2026-03-01T11:59:00Z".parse().unwrap(),
+        count: 3,
+        stack: vec![frame("finish", 88), frame("main", 12)],
+        closed_before: vec![frame("rotate", 40), frame("main", 10)],
+        created: vec![frame("open_log", 20), frame("main", 9)],
+    };
+    let first = BadClose {
+        count: 1,
+        closed_before: vec![],
+        created: vec![],
+        ..both.clone()
+    };
+    vec![both, first]
 }

@@ -30,6 +30,14 @@ fn report_on_narrow_and_wide_screens() {
 }
 
 #[test]
+fn closes_of_numbers_that_were_not_open() {
+    let mut report = samples::report();
+    report.findings.clear();
+    report.bad_closes = samples::bad_closes();
+    insta::assert_snapshot!("report_closes", plain(text(100, false).report(&report)));
+}
+
+#[test]
 fn report_from_outside_and_of_a_family() {
     insta::assert_snapshot!(
         "report_outside",

@@ -3,11 +3,15 @@
 use jiff::Timestamp;
 use shm_protocol::view::{DescriptorInfo, HeaderInfo, ModuleInfo, View};
 
+use super::activity;
+use super::closes::{self, BadClose};
 use super::descriptors::{self, Descriptor};
 use super::facts::Facts;
 use super::heap::{self, HeapTotals};
+use super::identity::Identity;
 use super::notes;
 use super::sites::Sites;
+use super::things::{self, Thing};
 use crate::error::Error;
 use crate::model::{Coverage, HeapCoverage, Kind, Mode, Process};
 
@@ -28,10 +32,21 @@ pub struct Snapshot {
     pub sites: Sites,
     /// Open descriptors, by number
     pub descriptors: Vec<Descriptor>,
+    /// Closes of numbers that were not open, the latest first
+    pub bad_closes: Vec<BadClose>,
+    /// What else is held: timers, registrations, watches, ended threads,
+    /// children that nobody waited for
+    pub things: Vec<Thing>,
+    /// Rows of such things that the kernel did not confirm
+    pub things_dropped: u64,
     /// The soft limit on descriptors
     pub fd_limit: Option<u64>,
     /// What the frames refer to
     pub modules: Vec<ModuleInfo>,
+    /// Which process it is, none without a segment
+    pub identity: Option<Identity>,
+    /// Whether this is a look at the process itself and not at a saved one
+    pub fresh: bool,
 }
 
 impl Snapshot {
@@ -52,26 +67,35 @@ impl Snapshot {
         Ok(Self::inside(facts, &view, rows_after))
     }
 
-    fn inside(facts: Facts, view: &View<'_>, rows_after: Option<&[DescriptorInfo]>) -> Self {
+    fn inside(mut facts: Facts, view: &View<'_>, rows_after: Option<&[DescriptorInfo]>) -> Self {
         let (header, modules) = (view.header(), view.modules());
         let mut sites = Sites::merge(view.sites(), &modules);
         let heap = heap::add_blocks(view, &header, &mut sites);
         let rows = descriptors::settle(&view.descriptors(), rows_after, &facts);
-        let checked = descriptors::reconcile(&rows, &facts);
+        let mut checked = descriptors::reconcile(&rows, &facts);
+        let others = things::reconcile(&view.things(), &facts);
+        things::add(&others.things, &mut sites);
         add_descriptors(&checked.open, &mut sites);
         let newest = rows
             .iter()
             .map(|row| row.info.origin.at_ms)
             .max()
             .unwrap_or(0)
-            .max(heap.newest_ms);
+            .max(heap.newest_ms)
+            .max(newest_thing(&others.things));
         let moment_ms = moment(&facts, &header).max(newest);
+        activity::settle(&mut checked.open, &header, moment_ms);
+        let bad_closes = closes::merge(&view.bad_closes(), &sites, &header);
+        if !facts.alive && facts.moment_ms.is_none() {
+            facts.taken_at = timestamp(header.real_ns(moment_ms));
+        }
         let (covered, sample_bytes, effective_rate) = heap::coverage(view, &header, &sites);
         let full_since = (covered == HeapCoverage::Full)
             .then(|| heap::full_since(view, &header, moment_ms))
             .flatten();
         let mut all_notes = notes::notes(view, &header, checked.dropped);
         all_notes.extend(facts.notes.iter().cloned());
+        all_notes.extend(facts.clock_stopped().then(|| NO_END.to_owned()));
         let coverage = Coverage {
             heap: covered,
             full_since: full_since.map(|at| timestamp(header.real_ns(at))),
@@ -81,13 +105,19 @@ impl Snapshot {
             unknown_fds: Some(checked.unknown),
             notes: all_notes,
         };
+        let process = process(&facts, Some((&header, &modules)), Some(moment_ms));
         Self {
-            process: process(&facts, Some((&header, &modules)), Some(moment_ms)),
+            identity: Some(identity(&header, process.build_id.as_deref())),
+            fresh: true,
+            process,
             moment_ms,
             coverage,
             heap: (covered != HeapCoverage::None || heap.rows > 0).then_some(heap),
             sites,
             descriptors: checked.open,
+            bad_closes,
+            things: others.things,
+            things_dropped: others.dropped,
             fd_limit: facts
                 .fd_limit
                 .or(Some(header.fd_limit).filter(|limit| *limit != 0)),
@@ -99,6 +129,9 @@ impl Snapshot {
     /// What the kernel alone tells of a process without the library.
     fn outside(facts: Facts) -> Self {
         let checked = descriptors::reconcile(&[], &facts);
+        let things = things::reconcile(&[], &facts).things;
+        let mut sites = Sites::default();
+        things::add(&things, &mut sites);
         let mut notes = vec![without_record(&facts).to_owned()];
         notes.extend(facts.notes.iter().cloned());
         Self {
@@ -114,10 +147,15 @@ impl Snapshot {
                 notes,
             },
             heap: None,
-            sites: Sites::default(),
+            sites,
             descriptors: checked.open,
+            bad_closes: Vec::new(),
+            things,
+            things_dropped: 0,
             fd_limit: facts.fd_limit,
             modules: Vec::new(),
+            identity: None,
+            fresh: true,
             facts,
         }
     }
@@ -128,6 +166,10 @@ impl Snapshot {
         self.moment_ms.saturating_sub(born_ms) as f64 / 1000.0
     }
 }
+
+/// Said where no clock goes on to the end.
+const NO_END: &str = "Nobody saw the process end: ages count to the last thing that it did, and how long it ran on \
+    without doing anything is not known.";
 
 /// Why there is only the kernel's view.
 fn without_record(facts: &Facts) -> &'static str {
@@ -158,10 +200,14 @@ fn process(
     let mode = inside
         .zip(moment_ms)
         .and_then(|((header, _), at)| mode_at(header, at));
-    let until = inside
-        .zip(moment_ms)
-        .map(|((header, _), at)| timestamp(header.real_ns(at)));
-    let until = until.filter(|_| !facts.alive).unwrap_or(facts.taken_at);
+    let ended = inside.zip(facts.ended_ms);
+    let ended = ended.map(|((header, _), at)| timestamp(header.real_ns(at)));
+    // Without an end that somebody saw, only a lower bound is known.
+    let until = if facts.alive {
+        Some(facts.taken_at)
+    } else {
+        ended
+    };
     Process {
         pid: facts.pid,
         comm: facts.comm.clone(),
@@ -169,7 +215,7 @@ fn process(
         started_at: facts
             .started_at
             .map(|at| at.round(jiff::Unit::Millisecond).unwrap_or(at)),
-        uptime_s: facts.started_at.map(|start| {
+        uptime_s: facts.started_at.zip(until).map(|(start, until)| {
             (until.duration_since(start).as_secs_f64().max(0.0) * 1000.0).round() / 1000.0
         }),
         mode,
@@ -181,6 +227,17 @@ fn process(
             .or_else(|| inside.and_then(|(header, modules)| own_build_id(header, modules))),
         instrumented: inside.is_some(),
         library: inside.is_some() || facts.library,
+    }
+}
+
+fn identity(header: &HeaderInfo, build_id: Option<&str>) -> Identity {
+    Identity {
+        namespace: header.pid_namespace,
+        pid: header.pid as i32,
+        start_ticks: header.start_ticks,
+        created_ns: header.created_real_ns,
+        executable: header.executable.clone(),
+        program: Identity::program_of(build_id, &header.executable),
     }
 }
 
@@ -234,6 +291,11 @@ fn add_descriptors(open: &[Descriptor], sites: &mut Sites) {
             site.live.descriptors.clear();
         }
     }
+}
+
+fn newest_thing(things: &[Thing]) -> u64 {
+    let born = things.iter().filter_map(|thing| thing.born_ms);
+    born.max().unwrap_or(0)
 }
 
 /// A moment of the wall clock.

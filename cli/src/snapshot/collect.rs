@@ -1,13 +1,22 @@
 //! Asks the kernel about a running process and puts its answers in our terms.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
-use super::facts::{Facts, FdFact, SocketFact};
+use super::facts::{
+    ChildFact, Facts, FdFact, PosixTimerFact, RegistrationFact, SocketFact, StaleFact, TimerFact,
+    WatchFact,
+};
 use super::kinds;
 use crate::attach::Running;
-use crate::kernel::descriptors::Depth;
+use crate::kernel::descriptors::{self, Depth, Facts as Seen, stale};
 use crate::kernel::sockets::{Socket, Sockets, TcpTimes};
-use crate::kernel::{Descriptor, Descriptors, KernelError, ProcDir, Process, threads};
+use crate::kernel::timers::{self, Notify};
+use crate::kernel::{
+    Descriptor, Descriptors, KernelError, ProcDir, Process, available, cgroup, children, text,
+    threads,
+};
 
 /// Everything the kernel tells this user about the process. What it does not
 /// tell is null, and a note says why.
@@ -17,6 +26,7 @@ use crate::kernel::{Descriptor, Descriptors, KernelError, ProcDir, Process, thre
 pub fn facts(process: &Running) -> Result<Facts, KernelError> {
     let dir = ProcDir::open(process.pid)?;
     let who = Process::read(&dir)?;
+    let alone = who.namespace_pids.len() == 1;
     let mut facts = Facts {
         taken_at: Timestamp::now(),
         pid: process.pid,
@@ -25,39 +35,124 @@ pub fn facts(process: &Running) -> Result<Facts, KernelError> {
         started_at: Timestamp::try_from(who.started_at).ok(),
         rss_bytes: Some(who.rss_bytes),
         fd_limit: who.open_files.and_then(|limit| limit.soft),
+        memory_headroom_bytes: headroom_bytes(&dir),
         comm: Some(who.comm),
         cmdline: Some(who.cmdline),
         ..Facts::default()
     };
-    match descriptors(&dir, who.access.attach, &mut facts.notes) {
+    match descriptors(&dir, who.access.attach, &mut facts) {
         Ok(open) => facts.descriptors = Some(open),
         Err(error @ (KernelError::NoProcess { .. } | KernelError::Gone { .. })) => {
             return Err(error);
         }
         Err(error) => facts.notes.push(error.to_string()),
     }
+    facts.threads = own_numbers(&dir, alone);
+    facts.posix_timers = timers::read(&dir).ok().map(posix_timers);
+    facts.children = children::read(&dir).ok().flatten().map(|children| {
+        let one = |child: children::Child| ChildFact {
+            pid: child.own_pid,
+            comm: child.comm,
+            zombie: child.zombie,
+        };
+        children.into_iter().map(one).collect()
+    });
     Ok(facts)
+}
+
+/// The threads' numbers as the process itself sees them, which is what the
+/// library writes.
+fn own_numbers(dir: &ProcDir, alone: bool) -> Option<Vec<i32>> {
+    let ids = threads::ids(dir).ok()?;
+    if alone {
+        return Some(ids);
+    }
+    let own = |tid: i32| {
+        let status = dir.read(&format!("task/{tid}/status")).ok()?;
+        let line = text::field(&status, "NSpid:")?;
+        line.split_whitespace().next_back()?.parse().ok()
+    };
+    Some(ids.into_iter().filter_map(own).collect())
+}
+
+fn posix_timers(timers: Vec<timers::PosixTimer>) -> Vec<PosixTimerFact> {
+    /// The signal that glibc keeps for timers which call a function.
+    const SIGTIMER: i32 = 32;
+    let one = |timer: timers::PosixTimer| PosixTimerFact {
+        id: timer.id,
+        signal: match timer.notify {
+            Notify::None => 0,
+            _ => timer.signal,
+        },
+        calls: timer.notify == Notify::Thread || timer.signal == SIGTIMER,
+        clock: timer.clock,
+    };
+    timers.into_iter().map(one).collect()
+}
+
+/// What epolls and inotifies watch.
+fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
+    let mut stale: BTreeMap<(i32, i32), Vec<stale::Why>> = BTreeMap::new();
+    for one in stale::read(dir, open) {
+        let numbers = (one.epoll, one.registration.fd);
+        stale.entry(numbers).or_default().push(one.why);
+    }
+    // Which of several under one number is stale matters to nobody.
+    let mut why = |epoll, fd| {
+        let why = stale.get_mut(&(epoll, fd))?.pop()?;
+        Some(match why {
+            stale::Why::Closed => StaleFact::Closed,
+            stale::Why::Another => StaleFact::Another,
+        })
+    };
+    let (mut registrations, mut watches) = (Vec::new(), Vec::new());
+    for row in &open.open {
+        match &row.facts {
+            Seen::Epoll(list) => registrations.extend(list.iter().map(|one| RegistrationFact {
+                epoll: row.fd,
+                fd: one.fd,
+                stale: why(row.fd, one.fd),
+            })),
+            Seen::Watches(list) => watches.extend(list.iter().filter_map(|one| {
+                Some(WatchFact {
+                    inotify: row.fd,
+                    watch: one.id?,
+                    object: (one.device, one.inode),
+                })
+            })),
+            _ => {}
+        }
+    }
+    facts.registrations = Some(registrations);
+    facts.watches = Some(watches);
+}
+
+/// The less of what the memory group and the machine have left.
+fn headroom_bytes(dir: &ProcDir) -> Option<u64> {
+    let group = cgroup::memory(dir).and_then(|memory| memory.headroom_bytes);
+    [group, available::bytes()].into_iter().flatten().min()
 }
 
 fn descriptors(
     dir: &ProcDir,
     sees_threads: bool,
-    notes: &mut Vec<String>,
+    facts: &mut Facts,
 ) -> Result<Vec<FdFact>, KernelError> {
     let mut open = Descriptors::read(dir, Depth::Facts)?;
     let sockets = Sockets::read(dir, &mut open);
-    notes.extend(sockets.notes.iter().cloned());
+    facts.notes.extend(sockets.notes.iter().cloned());
+    listening(dir, &open, facts);
     let waited = sees_threads.then(|| threads::read(dir).ok()).flatten();
     let waited = waited.map(|threads| threads::in_use(&threads));
-    let mut facts: Vec<FdFact> = open
+    let mut rows: Vec<FdFact> = open
         .open
         .into_iter()
         .map(|open| fact(open, &sockets))
         .collect();
-    for fact in &mut facts {
+    for fact in &mut rows {
         fact.blocked = waited.as_ref().map(|waited| waited.contains(&fact.fd));
     }
-    Ok(facts)
+    Ok(rows)
 }
 
 fn fact(open: Descriptor, sockets: &Sockets) -> FdFact {
@@ -65,8 +160,24 @@ fn fact(open: Descriptor, sockets: &Sockets) -> FdFact {
     let since_made = open
         .made_at_s
         .map(|made| Timestamp::now().as_second().saturating_sub(made).max(0) as u64 * 1000);
+    let timer = match &open.facts {
+        Seen::Timer(timer) => Some(TimerFact {
+            armed: timer.armed(),
+            unread_ticks: timer.unread_ticks,
+            interval_ms: timer.interval_ns / 1_000_000,
+        }),
+        _ => None,
+    };
+    let registrations = match &open.facts {
+        Seen::Epoll(list) => Some(list.len()),
+        _ => None,
+    };
     FdFact {
         fd: open.fd,
+        timer,
+        registrations,
+        deleted: open.deleted,
+        held_bytes: open.disk_bytes.filter(|_| open.deleted),
         kind: Some(kinds::group_seen(open.kind)),
         what: open.kind.name().to_owned(),
         path: Some(if open.deleted {
@@ -80,6 +191,10 @@ fn fact(open: Descriptor, sockets: &Sockets) -> FdFact {
             .map(u64::from)
             .or(since_made),
         socket: socket.map(socket_fact),
+        position: match open.facts {
+            descriptors::Facts::File { position, .. } => Some(position),
+            _ => None,
+        },
         ..FdFact::default()
     }
 }

@@ -8,7 +8,7 @@ use shm_protocol::codes::{Kind as Row, fd_flag};
 use shm_protocol::view::DescriptorInfo;
 
 use super::facts::{Facts, FdFact};
-use super::kinds;
+use super::{activity, kinds};
 use crate::model::Kind;
 
 /// One open descriptor.
@@ -20,8 +20,12 @@ pub struct Descriptor {
     pub kind: Option<Kind>,
     /// When it was created, ms since the segment was made
     pub born_ms: Option<u64>,
-    /// The second of its last use that a hook saw
+    /// The second of its last use that a hook saw; none where not all uses
+    /// are seen
     pub used_s: Option<u32>,
+    /// The latest moment at which that use may have been, ms since the segment
+    /// was made
+    pub used_ms: Option<u64>,
     /// The segment's number of its site
     pub site: Option<u32>,
     /// Whether it came from the parent, or from before exec
@@ -30,6 +34,12 @@ pub struct Descriptor {
     pub origin_known: bool,
     /// It belongs to a FILE* or DIR*, whose reads no hook sees
     pub stdio: bool,
+    /// Since when, at the latest, its position in the file has not moved; known
+    /// by comparing two looks
+    pub still_since_ms: Option<u64>,
+    /// Others use it too, or libc itself does, where no hook sees it: passed on
+    /// or received by SCM_RIGHTS, popen
+    pub elsewhere: bool,
     /// What the kernel said
     pub fact: Option<FdFact>,
 }
@@ -149,11 +159,15 @@ fn from_row(row: &DescriptorInfo, fact: Option<&FdFact>) -> Option<Descriptor> {
         fd: row.fd as i32,
         kind: fact.and_then(|fact| fact.kind).or(kinds::group_of(kind)),
         born_ms: Some(row.info.origin.at_ms).filter(|_| kind != Row::Inherited),
-        used_s: row.used_s,
+        used_s: row.used_s.filter(|_| activity::is_stamped(row, fact)),
+        used_ms: None,
         site: Some(site).filter(|site| *site != 0),
         inherited: Some(kind == Row::Inherited),
         origin_known: true,
         stdio: row.info.flags & fd_flag::STDIO != 0,
+        still_since_ms: None,
+        elsewhere: row.info.flags & fd_flag::SENT != 0
+            || matches!(kind, Row::Received | Row::Popen),
         fact: fact.cloned(),
     })
 }

@@ -13,7 +13,8 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
 
@@ -43,17 +44,21 @@ impl Saved {
     }
 }
 
-/// Writes a file that appears whole or not at all.
+/// Writes a file that appears whole or not at all. What is no file (a device,
+/// a FIFO) is written through and stays what it is; `-` is standard output.
 ///
 /// # Errors
-/// When the folder does not take it.
+/// When the place does not take it.
 pub fn write(path: &Path, facts: &Facts, segment: &[u8]) -> Result<(), Error> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.part", std::process::id()));
-    let part = Path::new(&name);
-    let written = write_part(part, facts, segment).and_then(|()| std::fs::rename(part, path));
+    if path == Path::new("-") {
+        let screen = write_through(io::stdout().lock(), facts, segment);
+        return screen.map_err(|source| OutputError::Screen(source).into());
+    }
+    let written = match place(path) {
+        Some(file) => write_file(&file, facts, segment),
+        None => open_as_it_is(path).and_then(|place| write_through(place, facts, segment)),
+    };
     written.map_err(|source| {
-        let _ = std::fs::remove_file(part);
         OutputError::File {
             path: path.to_owned(),
             source,
@@ -62,14 +67,44 @@ pub fn write(path: &Path, facts: &Facts, segment: &[u8]) -> Result<(), Error> {
     })
 }
 
+/// The file to replace or make, links followed; none when something else is
+/// there, or a link that leads nowhere yet.
+fn place(path: &Path) -> Option<PathBuf> {
+    match path.metadata() {
+        Ok(meta) if meta.is_file() => path.canonicalize().ok(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            path.symlink_metadata().is_err().then(|| path.to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn open_as_it_is(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    options.custom_flags(libc::O_NOCTTY).open(path)
+}
+
+fn write_file(path: &Path, facts: &Facts, segment: &[u8]) -> io::Result<()> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.part", std::process::id()));
+    let part = Path::new(&name);
+    let written = write_part(part, facts, segment).and_then(|()| std::fs::rename(part, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(part);
+    }
+    written
+}
+
+/// Holes stay holes.
 fn write_part(path: &Path, facts: &Facts, segment: &[u8]) -> io::Result<()> {
-    let mut file = File::create_new(path)?;
-    let facts = serde_json::to_vec(facts)?;
-    file.write_all(&MAGIC)?;
-    file.write_all(&(facts.len() as u64).to_le_bytes())?;
-    file.write_all(&(segment.len() as u64).to_le_bytes())?;
-    file.write_all(&facts)?;
-    let start = (HEAD + facts.len()).next_multiple_of(PAGE) as u64;
+    let mut options = File::options();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    let start = write_head(&mut file, facts, segment)?;
     for (page, bytes) in segment.chunks(PAGE).enumerate() {
         if bytes.iter().any(|byte| *byte != 0) {
             file.seek(SeekFrom::Start(start + (page * PAGE) as u64))?;
@@ -77,6 +112,26 @@ fn write_part(path: &Path, facts: &Facts, segment: &[u8]) -> io::Result<()> {
         }
     }
     file.set_len(start + segment.len() as u64)
+}
+
+/// The same bytes in a row, for what cannot be sought in.
+fn write_through(mut to: impl Write, facts: &Facts, segment: &[u8]) -> io::Result<()> {
+    let mut head = Vec::new();
+    let start = write_head(&mut head, facts, segment)?;
+    head.resize(start as usize, 0);
+    to.write_all(&head)?;
+    to.write_all(segment)?;
+    to.flush()
+}
+
+/// All but the segment; where that begins.
+fn write_head(to: &mut impl Write, facts: &Facts, segment: &[u8]) -> io::Result<u64> {
+    let facts = serde_json::to_vec(facts)?;
+    to.write_all(&MAGIC)?;
+    to.write_all(&(facts.len() as u64).to_le_bytes())?;
+    to.write_all(&(segment.len() as u64).to_le_bytes())?;
+    to.write_all(&facts)?;
+    Ok((HEAD + facts.len()).next_multiple_of(PAGE) as u64)
 }
 
 /// Opens one.
@@ -136,6 +191,8 @@ fn parse(bytes: &[u8]) -> Result<(Facts, std::ops::Range<usize>), &'static str> 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -155,6 +212,38 @@ mod tests {
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         write(&path, &facts, &[]).unwrap();
         assert_eq!(open(&path).unwrap().segment(), b"");
+    }
+
+    #[test]
+    fn what_is_no_file_is_written_through_and_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (fifo, plain) = (folder.path().join("fifo"), folder.path().join("plain"));
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, 0o600.into(), 0).unwrap();
+        let reader = std::thread::spawn({
+            let fifo = fifo.clone();
+            move || std::fs::read(fifo).unwrap()
+        });
+        write(&fifo, &Facts::default(), &[7; PAGE + 9]).unwrap();
+        write(&plain, &Facts::default(), &[7; PAGE + 9]).unwrap();
+        assert_eq!(reader.join().unwrap(), std::fs::read(&plain).unwrap());
+        assert!(!fifo.symlink_metadata().unwrap().is_file());
+        assert_eq!(
+            plain.metadata().unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let folder = tempfile::tempdir().unwrap();
+        let (link, plain) = (folder.path().join("link"), folder.path().join("plain"));
+        std::os::unix::fs::symlink("plain", &link).unwrap();
+        for _ in 0..2 {
+            write(&link, &Facts::default(), &[7; PAGE]).unwrap();
+            assert!(link.symlink_metadata().unwrap().is_symlink());
+            assert_eq!(open(&plain).unwrap().segment(), &[7; PAGE]);
+        }
     }
 
     #[test]

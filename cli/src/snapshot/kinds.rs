@@ -14,13 +14,14 @@ pub fn group_of(row: Row) -> Option<Kind> {
         Heap => Kind::Memory,
         Mapping => Kind::Mappings,
         Thread => Kind::Threads,
+        Child => Kind::Children,
         PosixTimer | TimerFd => Kind::Timers,
         Registration | Watch | Epoll | EventFd | SignalFd | Inotify | Fanotify | PidFd
         | UserFaultFd | IoUring => Kind::Listeners,
         File | Directory | MemFd | MessageQueue | Pty | SharedMemory => Kind::Files,
         Socket | Accepted => Kind::Sockets,
         Pipe | Popen => Kind::Pipes,
-        Duplicate | Received | Inherited | Other => return None,
+        Close | Duplicate | Received | Inherited | Other => return None,
     })
 }
 
@@ -61,7 +62,7 @@ pub fn may_be(row: Row, what: &str) -> bool {
         Pty => what == Seen::Device.name(),
         MessageQueue | SharedMemory => what == Seen::Regular.name(),
         Duplicate | Received | Inherited | Other => true,
-        Heap | Mapping | Thread | PosixTimer | Registration | Watch => false,
+        Heap | Mapping | Thread | PosixTimer | Registration | Watch | Close | Child => false,
     }
 }
 
@@ -111,8 +112,14 @@ mod tests {
     }
 
     #[test]
-    fn every_descriptor_kind_has_a_group_unless_it_may_be_anything() {
-        let open = [Row::Duplicate, Row::Received, Row::Inherited, Row::Other];
+    fn every_kind_of_thing_has_a_group_unless_it_may_be_anything() {
+        let open = [
+            Row::Close,
+            Row::Duplicate,
+            Row::Received,
+            Row::Inherited,
+            Row::Other,
+        ];
         for kind in Row::ALL {
             assert_eq!(group_of(kind).is_none(), open.contains(&kind), "{kind:?}");
         }

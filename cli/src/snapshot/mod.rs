@@ -3,23 +3,36 @@
 //!
 //! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
 //!   beside the segment; [`file`] saves it with the segment
-//! - [`sites`], [`heap`], [`descriptors`]: the tables, merged and checked
+//! - [`sites`], [`heap`], [`descriptors`], [`things`], [`closes`]: the tables,
+//!   merged and checked; `activity`: when descriptors were used last
+//! - [`memory`]: where the resident memory lies
+//! - [`identity`]: which process it is, for good
+//! - [`identity`]: which process it is, for good
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
+mod activity;
 pub mod build;
+pub mod closes;
 pub mod collect;
 pub mod descriptors;
 pub mod facts;
 pub mod file;
 pub mod heap;
+pub mod identity;
 pub mod kinds;
 pub mod look;
+pub mod memory;
 mod notes;
 pub mod sites;
 pub mod take;
+pub mod things;
 
 pub use build::Snapshot;
+pub use closes::BadClose;
 pub use descriptors::Descriptor;
 pub use facts::{Facts, FdFact, SocketFact};
+pub use identity::Identity;
+pub use memory::MemoryFact;
 pub use sites::{Live, Site, Sites, Stats};
 pub use take::{Taken, of_target, take};
+pub use things::{Thing, ThingState};

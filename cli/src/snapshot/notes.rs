@@ -112,8 +112,8 @@ fn stackless(view: &View<'_>) -> Option<String> {
 /// Events that the library had no room for.
 #[must_use]
 pub fn lost_events(view: &View<'_>) -> u64 {
-    use Counter::{FdsFull, HeapFull, SamplesLost, SitesFull};
-    [HeapFull, SitesFull, FdsFull, SamplesLost]
+    use Counter::{FdsFull, HeapFull, RowsFull, SamplesLost, SitesFull};
+    [HeapFull, SitesFull, FdsFull, RowsFull, SamplesLost]
         .into_iter()
         .map(|counter| view.counter(counter))
         .fold(0, u64::saturating_add)

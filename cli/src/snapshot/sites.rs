@@ -57,6 +57,8 @@ pub struct Live {
     pub bytes: f64,
     /// Indexes into the snapshot's descriptors
     pub descriptors: Vec<usize>,
+    /// Indexes into the snapshot's things
+    pub things: Vec<usize>,
     weights: Vec<Weight>,
 }
 
@@ -123,6 +125,24 @@ impl Sites {
         sites
     }
 
+    /// The site of things of a kind whose creation nobody saw.
+    pub fn unknown(&mut self, kind: Kind) -> usize {
+        let mut hash = Fnv::new();
+        hash.write(b"unknown origin");
+        hash.write(kind.name().as_bytes());
+        let found = self.all.iter().position(|site| site.key == hash.0);
+        found.unwrap_or_else(|| {
+            self.all.push(Site {
+                kind: Some(kind),
+                frames: Vec::new(),
+                key: hash.0,
+                stats: Stats::none(),
+                live: Live::default(),
+            });
+            self.all.len() - 1
+        })
+    }
+
     /// The site of a row, by the segment's number for it.
     #[must_use]
     pub fn index(&self, id: u32) -> Option<usize> {
@@ -143,6 +163,18 @@ impl Site {
 }
 
 impl Stats {
+    fn none() -> Self {
+        Self {
+            first_ms: 0,
+            births: 0,
+            deaths: 0,
+            est_births: 0.0,
+            longest_ms: 0,
+            lifetimes: [0; BUCKETS],
+            points: Vec::new(),
+        }
+    }
+
     fn of(row: &SiteInfo) -> Self {
         Self {
             first_ms: row.first_ms,

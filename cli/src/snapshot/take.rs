@@ -2,13 +2,17 @@
 
 use std::path::Path;
 
-use shm_protocol::view::{DescriptorInfo, HeaderInfo};
+use shm_protocol::view::{DescriptorInfo, HeaderInfo, View};
 
 use super::build::{Snapshot, timestamp};
 use super::facts::Facts;
+use super::memory::{self, Known, MemoryFact};
 use super::{collect, descriptors, file, look};
+use crate::attach::maps::MappedFile;
+use crate::attach::process::own_namespace;
 use crate::attach::{LiveSegment, Running, Target, live};
 use crate::error::{Error, TargetError};
+use crate::kernel::ProcDir;
 
 /// What a snapshot is made of, and what a snapshot file keeps.
 #[derive(Debug)]
@@ -40,7 +44,12 @@ pub fn of_target(target: Target) -> Result<Snapshot, Error> {
         Target::Saved { path } => {
             let saved = file::open(&path)?;
             let facts = saved.facts.clone();
-            Snapshot::build(facts, saved.segment(), None, &path.display().to_string())
+            let what = path.display().to_string();
+            let snapshot = Snapshot::build(facts, saved.segment(), None, &what)?;
+            Ok(Snapshot {
+                fresh: false,
+                ..snapshot
+            })
         }
         target => {
             let taken = take(target)?;
@@ -59,9 +68,11 @@ pub fn take(target: Target) -> Result<Taken, Error> {
             process,
             segment: None,
         } => Ok(Taken {
-            facts: Facts {
-                library: process.has_library(),
-                ..ask(&process)?
+            facts: {
+                let mut facts = ask(&process)?;
+                facts.library = process.has_library();
+                facts.memory = memory_of(&facts, &Known::default());
+                facts
             },
             segment: Vec::new(),
             rows_after: None,
@@ -105,6 +116,7 @@ fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
     let mut facts = ask(process)?;
     let view = found.segment.view("The record")?;
     facts.moment_ms = Some(moment_of(&view.header()));
+    facts.memory = memory_of(&facts, &known(&view, &found.mapped));
     let rows = view.descriptors();
     let rows_after = contradicts(&rows, &facts)
         .then(|| rows_again(process))
@@ -127,6 +139,18 @@ fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
         segment: found.segment.bytes,
         rows_after,
     })
+}
+
+/// Where its memory lies, as far as this user may know.
+fn memory_of(facts: &Facts, known: &Known) -> Option<MemoryFact> {
+    let dir = ProcDir::open(facts.pid).ok()?;
+    memory::look(&dir, facts.rss_bytes?, known).ok()
+}
+
+fn known(view: &View<'_>, mapped: &MappedFile) -> Known {
+    let blocks = view.blocks().into_iter();
+    let rows = blocks.map(|block| (block.address, block.row.size_bytes));
+    Known::new(rows, mapped.identity())
 }
 
 fn contradicts(rows: &[DescriptorInfo], facts: &Facts) -> bool {
@@ -152,8 +176,12 @@ pub fn moment_of(header: &HeaderInfo) -> u64 {
 /// part is then unknown.
 fn ended_facts(path: &Path, header: &HeaderInfo) -> Facts {
     let known = look::recall(path).unwrap_or_else(|| from_header(header));
+    // A look from another pid namespace had another name for it.
+    let here = own_namespace() == Some(header.pid_namespace);
+    let pid = if here { header.pid as i32 } else { known.pid };
     Facts {
         alive: false,
+        pid,
         ..known
     }
 }

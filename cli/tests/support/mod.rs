@@ -15,8 +15,12 @@ pub fn memguard(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_memguard"));
     command
         .env("MEMGUARD_DIR", folder)
+        .env("MEMGUARD_STATE", state_folder(folder))
         .env("MEMGUARD_LIBRARY", artifacts::library());
+    // Nobody's own rules.
+    command.env("XDG_CONFIG_HOME", folder);
     for other in [
+        "MEMGUARD_CONFIG",
         "LD_PRELOAD",
         "MEMGUARD_KEEP",
         "MEMGUARD_MONITORING_MODE",
@@ -26,6 +30,11 @@ pub fn memguard(folder: &Path) -> Command {
         command.env_remove(other);
     }
     command
+}
+
+/// What it learns stays in the same private folder.
+pub fn state_folder(folder: &Path) -> PathBuf {
+    folder.join("state")
 }
 
 /// Runs it to its end.
@@ -74,21 +83,37 @@ pub fn assert_refused(output: &Output, wanted: i32, words: &str) {
     assert!(!said.contains("panicked"), "{said}");
 }
 
+/// Copies a program that is to be started. Another process does it: a file
+/// that this one writes may, for a moment, be open in a child that another
+/// test just forked, and then it cannot be started.
+pub fn copy_program(from: &Path, to: &Path) {
+    let copied = Command::new("cp").arg(from).arg(to).status();
+    assert!(copied.expect("cp starts").success());
+}
+
 /// The program that forgets things, built once.
 pub fn forgets() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/forgets.c");
-        let program =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("forgets-{}", std::process::id()));
-        let built = Command::new("gcc")
-            .args(["-g", "-O1", "-o"])
-            .arg(&program)
-            .arg(source)
-            .status();
-        assert!(built.expect("gcc starts").success());
-        program
-    })
+    BUILT.get_or_init(|| fixture("forgets"))
+}
+
+/// The program that keeps things and gives them back later, built once.
+pub fn keeps() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| fixture("keeps"))
+}
+
+fn fixture(name: &str) -> PathBuf {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.c"));
+    let program =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
+    let built = Command::new("gcc")
+        .args(["-g", "-O1", "-o"])
+        .arg(&program)
+        .arg(source)
+        .status();
+    assert!(built.expect("gcc starts").success());
+    program
 }
 
 /// A program that stands still until it is told to go on.
@@ -121,7 +146,13 @@ impl Held {
     /// The forgetful program with the library in it.
     #[track_caller]
     pub fn forgetful(folder: &Path, args: &[&str]) -> Self {
-        let mut command = Command::new(forgets());
+        Self::watched(folder, forgets(), args)
+    }
+
+    /// Another program with the library in it.
+    #[track_caller]
+    pub fn watched(folder: &Path, program: &Path, args: &[&str]) -> Self {
+        let mut command = Command::new(program);
         command
             .args(args)
             .env("LD_PRELOAD", artifacts::library())

@@ -39,6 +39,8 @@ impl Made {
         );
         made.put32(offset_of!(Header, state), 1);
         made.put32(offset_of!(Header, pid), pid as u32);
+        let uid = rustix::process::geteuid().as_raw();
+        made.put32(offset_of!(Header, uid), uid);
         made.put(offset_of!(Header, pid_namespace), namespace());
         made.put(offset_of!(Header, start_ticks), start_ticks);
         made.put(

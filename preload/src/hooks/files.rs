@@ -1,7 +1,8 @@
 //! open, close, dup and their kin.
 
 use super::{caller, errno, makes, original};
-use crate::descriptors::{back, bad_close, born, born_from, died, died_range, leave_table};
+use crate::closes;
+use crate::descriptors::{back, born, born_from, died_from, died_range, leave_table};
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use shm_protocol::codes::{Kind, fd_flag};
 
@@ -116,17 +117,25 @@ fn of_flags(flags: c_int) -> Kind {
 }
 
 /// close(2). Linux lets go of the number even when it reports an error.
-pub extern "C-unwind" fn close_hook(fd: c_int, _sp: usize, _bp: usize) -> c_int {
-    let known = died(fd).is_some();
+pub extern "C-unwind" fn close_hook(fd: c_int, sp: usize, bp: usize) -> c_int {
+    let known = died_from(fd, caller(sp, bp)).is_some();
     let status = original!(close(fd));
-    if status < 0 && !known && errno() == libc::EBADF {
-        bad_close();
+    if status < 0 && !known {
+        close_failed(fd, sp, bp);
     }
     status
 }
 
-extern "C-unwind" fn mq_close_hook(queue: c_int, _sp: usize, _bp: usize) -> c_int {
-    died(queue);
+/// A number without a row could not be closed.
+#[cold]
+pub fn close_failed(fd: c_int, sp: usize, bp: usize) {
+    if errno() == libc::EBADF {
+        closes::bad(fd, caller(sp, bp));
+    }
+}
+
+extern "C-unwind" fn mq_close_hook(queue: c_int, sp: usize, bp: usize) -> c_int {
+    died_from(queue, caller(sp, bp));
     original!(mq_close(queue))
 }
 
@@ -150,7 +159,11 @@ fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
 
 /// The target of dup2 and dup3 is given back without a word.
 pub fn placed(from: c_int, to: c_int, sp: usize, bp: usize, call: impl FnOnce() -> c_int) -> c_int {
-    let ended = if from == to { None } else { died(to) };
+    let ended = if from == to {
+        None
+    } else {
+        died_from(to, caller(sp, bp))
+    };
     let status = call();
     match (status < 0, ended) {
         (true, Some(info)) => back(to, info),

@@ -7,9 +7,9 @@
 
 use super::{caller, errno};
 use crate::segment::Segment;
-use crate::{blocks, boot, live};
+use crate::{blocks, boot, descriptors, live};
 use core::ffi::{c_int, c_void};
-use shm_protocol::codes::Kind;
+use shm_protocol::codes::{Kind, fd_flag};
 
 type Pointer = *mut c_void;
 /// Told apart from blocks by this.
@@ -56,6 +56,9 @@ macro_rules! maps {
             let mapped = unsafe { real(at, bytes, protection, flags, fd, offset) };
             if mapped != libc::MAP_FAILED {
                 born(mapped, bytes, flags, sp, bp);
+                if flags & libc::MAP_ANONYMOUS == 0 {
+                    descriptors::mark(fd, fd_flag::MAPPED);
+                }
             }
             mapped
         }

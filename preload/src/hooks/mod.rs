@@ -6,9 +6,11 @@
 //! "C-unwind", so that a cancelled thread can unwind through them, and keep
 //! nothing with a destructor across the real call.
 
+pub mod children;
 pub mod events;
 pub mod files;
 pub mod heap;
+pub mod listeners;
 pub mod loader;
 pub mod maps;
 pub mod process;
@@ -17,11 +19,15 @@ pub mod sockets;
 pub mod stdio;
 pub mod syscall;
 pub mod threads;
+pub mod timers;
+pub mod uses;
 
 /// Finds all originals now, so that no hook looks one up later.
 pub fn resolve_all() {
+    children::real::resolve_all();
     files::real::resolve_all();
     heap::real::resolve_all();
+    listeners::real::resolve_all();
     loader::real::resolve_all();
     maps::real::resolve_all();
     process::real::resolve_all();
@@ -30,6 +36,8 @@ pub fn resolve_all() {
     stdio::real::resolve_all();
     syscall::real::resolve_all();
     threads::real::resolve_all();
+    uses::resolve_all();
+    timers::real::resolve_all();
     events::resolve_all();
 }
 

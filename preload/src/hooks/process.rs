@@ -13,9 +13,10 @@ pub mod real {
         use super::*;
         crate::interpose::originals! {
             exit_now: c"_exit", unsafe extern "C" fn(c_int) -> !;
+            daemon: c"daemon", unsafe extern "C" fn(c_int, c_int) -> c_int;
         }
     }
-    pub use table::exit_now;
+    pub use table::{daemon, exit_now};
 
     /// Finds them. redhook's resolve on their first `get`, which happens here.
     pub fn resolve_all() {
@@ -51,7 +52,8 @@ macro_rules! vforks {
                 ".cfi_register rip, rdi",
                 "mov rsi, qword ptr [rip + memguard_tls@GOTTPOFF]",
                 "mov edx, dword ptr fs:[rsi + 32]",
-                "or dword ptr fs:[rsi + 32], 1",
+                // The flag, and no uses of descriptors left: the child stamps none.
+                "or dword ptr fs:[rsi + 32], 0xC0000001",
                 "mov eax, 58",
                 "syscall",
                 push!("rdi"),
@@ -61,6 +63,12 @@ macro_rules! vforks {
                 // The parent goes on: the child has called exec or is gone.
                 "mov dword ptr fs:[rsi + 32], edx",
                 "js 2f",
+                push!("rax"),
+                "mov edi, eax",
+                "lea rsi, [rsp + 8]",
+                "mov rdx, rbp",
+                "call {made}",
+                pop!("rax"),
                 "3:",
                 "ret",
                 "2:",
@@ -71,7 +79,7 @@ macro_rules! vforks {
                 "add rsp, 8",
                 ".cfi_adjust_cfa_offset -8",
                 "ret",
-            ] fail = sym failed)
+            ] fail = sym failed, made = sym child_made)
         }
     };
 }
@@ -79,49 +87,46 @@ macro_rules! vforks {
 vforks!(vfork);
 vforks!(__vfork);
 
+/// The parent has its stack for itself again.
+extern "C" fn child_made(pid: c_int, sp: usize, bp: usize) {
+    super::children::made(pid, super::caller(sp, bp));
+}
+
 extern "C" fn failed(status: isize) -> c_int {
     // SAFETY: errno of this thread.
     unsafe { *libc::__errno_location() = -status as c_int };
     -1
 }
 
-/// Notes the moment and jumps on.
-macro_rules! forks {
-    ($name:ident, $next:ident) => {
-        #[unsafe(naked)]
-        #[unsafe(no_mangle)]
-        pub unsafe extern "C" fn $name() {
-            stub_asm!([
-                push!("rax"),
-                "call {before}",
-                pop!("rax"),
-                "jmp qword ptr [rip + {next}]",
-            ] before = sym before_fork, next = sym $next)
-        }
-    };
+crate::interpose::stubs! {
+    fork(0) => fork_hook;
+    __fork(0) => fork_hook;
+    _Fork(0) => raw_fork_hook;
 }
 
-forks!(fork, NEXT_FORK);
-forks!(__fork, NEXT_FORK);
+extern "C" fn fork_hook(sp: usize, bp: usize) -> c_int {
+    fork_by(&NEXT_FORK, sp, bp)
+}
 
 /// Without the handlers of pthread_atfork: ours is called here.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn _Fork() -> c_int {
-    before_fork();
-    let real = NEXT_RAW_FORK.load(Ordering::Relaxed);
-    // SAFETY: _Fork(3) or fork(2), found by name.
-    let child = unsafe { core::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(real)() };
+extern "C" fn raw_fork_hook(sp: usize, bp: usize) -> c_int {
+    let child = fork_by(&NEXT_RAW_FORK, sp, bp);
     if child == 0 {
         live::child_under_filter();
     }
     child
 }
 
-extern "C" fn before_fork() {
-    if NEXT_FORK.load(Ordering::Relaxed).is_null() {
+/// Notes the moment, forks, and in the parent notes the child.
+fn fork_by(next: &AtomicPtr<c_void>, sp: usize, bp: usize) -> c_int {
+    if next.load(Ordering::Relaxed).is_null() {
         real::resolve_all();
     }
     live::forking();
+    let real = next.load(Ordering::Relaxed);
+    // SAFETY: fork(2) or _Fork(3), found by name.
+    let fork = unsafe { core::mem::transmute::<*mut c_void, extern "C" fn() -> c_int>(real) };
+    super::children::forked(super::caller(sp, bp), || fork())
 }
 
 /// clone(2) of libc. A child that shares memory but gets no thread block of
@@ -145,6 +150,9 @@ pub extern "C" fn before_clone(flags: c_int) {
         live::forking();
     }
     let shares = flags & libc::CLONE_VM != 0 && flags & libc::CLONE_SETTLS == 0;
+    if shares {
+        live::share();
+    }
     if shares && flags & libc::CLONE_FILES == 0 {
         descriptors::guard_by_pid();
     }
@@ -201,6 +209,18 @@ macro_rules! exits {
 
 exits!(_exit);
 exits!(_Exit);
+
+/// daemon(3) forks and ends the parent within libc, where no hook sees it. A
+/// call that fails before there is a child undoes that.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn daemon(keep_folder: c_int, keep_standard: c_int) -> c_int {
+    live::end_for_child();
+    let status = crate::hooks::original!(daemon(keep_folder, keep_standard));
+    if status == -1 {
+        live::end_undone();
+    }
+    status
+}
 
 // redhook serves where a function has a fixed arity, is no cancellation
 // point, always exists and needs no caller: it passes none on. It resolves

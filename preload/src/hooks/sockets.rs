@@ -2,6 +2,7 @@
 
 use super::{caller, makes, original};
 use crate::descriptors::{born, mark};
+use crate::stamps::touch;
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{cmsghdr, mmsghdr, msghdr};
 use shm_protocol::codes::{Kind, fd_flag};
@@ -46,9 +47,32 @@ extern "C-unwind" fn socketpair_hook(
     status
 }
 
-makes!(accept_hook, accept(fd: c_int, name: *mut c_void, length: *mut c_void), Kind::Accepted);
+extern "C-unwind" fn accept_hook(
+    fd: c_int,
+    name: *mut c_void,
+    length: *mut c_void,
+    sp: usize,
+    bp: usize,
+) -> c_int {
+    touch(fd);
+    let made = original!(accept(fd, name, length));
+    born(made, Kind::Accepted, 0, caller(sp, bp));
+    made
+}
 
-makes!(accept4_hook, accept4(fd: c_int, name: *mut c_void, length: *mut c_void, flags: c_int), Kind::Accepted);
+extern "C-unwind" fn accept4_hook(
+    fd: c_int,
+    name: *mut c_void,
+    length: *mut c_void,
+    flags: c_int,
+    sp: usize,
+    bp: usize,
+) -> c_int {
+    touch(fd);
+    let made = original!(accept4(fd, name, length, flags));
+    born(made, Kind::Accepted, 0, caller(sp, bp));
+    made
+}
 
 /// Calls `each` with every descriptor in a message's control data.
 ///
@@ -81,6 +105,7 @@ extern "C-unwind" fn recvmsg_hook(
     sp: usize,
     bp: usize,
 ) -> isize {
+    touch(fd);
     let got = match real::recvmsg::get() {
         // SAFETY: the original, the caller's arguments.
         Some(real) => unsafe { real(fd, message, flags) },
@@ -104,6 +129,7 @@ extern "C-unwind" fn recvmmsg_hook(
     sp: usize,
     bp: usize,
 ) -> c_int {
+    touch(fd);
     let got = original!(recvmmsg(fd, messages, count, flags, timeout));
     for i in 0..got.max(0) as usize {
         // SAFETY: the kernel filled the first `got` headers in.
@@ -123,6 +149,7 @@ extern "C-unwind" fn sendmsg_hook(
     _sp: usize,
     _bp: usize,
 ) -> isize {
+    touch(fd);
     let sent = match real::sendmsg::get() {
         // SAFETY: the original, the caller's arguments.
         Some(real) => unsafe { real(fd, message, flags) },

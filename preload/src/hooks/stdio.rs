@@ -1,7 +1,7 @@
 //! Descriptors inside a FILE* or DIR*: opened and closed within libc.
 
 use super::caller;
-use crate::descriptors::{born, died, mark};
+use crate::descriptors::{born, died_from, mark};
 use core::ffi::{c_char, c_int};
 use libc::{DIR, FILE};
 use shm_protocol::codes::{Kind, fd_flag};
@@ -121,7 +121,7 @@ extern "C-unwind" fn freopen64_hook(
 
 /// freopen closes the old descriptor in any case.
 fn reopened(file: *mut FILE, sp: usize, bp: usize, call: impl FnOnce() -> *mut FILE) -> *mut FILE {
-    died(number(file));
+    ended(sp, bp, number(file));
     file_born(call(), Kind::File, sp, bp)
 }
 
@@ -139,13 +139,18 @@ extern "C-unwind" fn fdopen_hook(
     file
 }
 
-extern "C-unwind" fn fclose_hook(file: *mut FILE, _sp: usize, _bp: usize) -> c_int {
-    died(number(file));
+/// The descriptor inside is about to be closed.
+fn ended(sp: usize, bp: usize, fd: c_int) {
+    died_from(fd, caller(sp, bp));
+}
+
+extern "C-unwind" fn fclose_hook(file: *mut FILE, sp: usize, bp: usize) -> c_int {
+    ended(sp, bp, number(file));
     super::original!(fclose(file))
 }
 
-extern "C-unwind" fn pclose_hook(file: *mut FILE, _sp: usize, _bp: usize) -> c_int {
-    died(number(file));
+extern "C-unwind" fn pclose_hook(file: *mut FILE, sp: usize, bp: usize) -> c_int {
+    ended(sp, bp, number(file));
     super::original!(pclose(file))
 }
 
@@ -168,7 +173,7 @@ extern "C-unwind" fn fdopendir_hook(fd: c_int, _sp: usize, _bp: usize) -> *mut D
     directory
 }
 
-extern "C-unwind" fn closedir_hook(directory: *mut DIR, _sp: usize, _bp: usize) -> c_int {
-    died(directory_number(directory));
+extern "C-unwind" fn closedir_hook(directory: *mut DIR, sp: usize, bp: usize) -> c_int {
+    ended(sp, bp, directory_number(directory));
     super::original!(closedir(directory))
 }

@@ -3,10 +3,11 @@
 //! The stub tests the number against a small set and jumps on for the rest,
 //! so that all six arguments, errno and cancellation stay libc's business.
 
-use super::caller;
-use crate::descriptors::{born, died};
+use super::uses::{counted_out, far};
+use super::{caller, children, listeners};
+use crate::descriptors::{born, died_from};
 use crate::interpose::{push, stub_asm};
-use crate::live;
+use crate::{live, stamps};
 use core::ffi::{c_int, c_long, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use shm_protocol::codes::{Kind, note};
@@ -30,7 +31,11 @@ type Syscall =
 const WATCHED: [u64; 8] = watched();
 
 const fn watched() -> [u64; 8] {
-    let numbers = [
+    bits(&[
+        libc::SYS_sendfile,
+        libc::SYS_tee,
+        libc::SYS_splice,
+        libc::SYS_copy_file_range,
         libc::SYS_open,
         libc::SYS_close,
         libc::SYS_pipe,
@@ -40,6 +45,17 @@ const fn watched() -> [u64; 8] {
         libc::SYS_accept,
         libc::SYS_socketpair,
         libc::SYS_clone,
+        libc::SYS_fork,
+        libc::SYS_wait4,
+        libc::SYS_waitid,
+        libc::SYS_timer_create,
+        libc::SYS_timer_settime,
+        libc::SYS_timer_gettime,
+        libc::SYS_timer_getoverrun,
+        libc::SYS_timer_delete,
+        libc::SYS_epoll_ctl,
+        libc::SYS_inotify_add_watch,
+        libc::SYS_inotify_rm_watch,
         libc::SYS_vfork,
         libc::SYS_creat,
         libc::SYS_prctl,
@@ -75,7 +91,45 @@ const fn watched() -> [u64; 8] {
         libc::SYS_fsmount,
         libc::SYS_memfd_secret,
         libc::SYS_landlock_create_ruleset,
-    ];
+    ])
+}
+
+/// Numbers that use the descriptor that they name first, and no more.
+const USES: [u64; 8] = bits(&[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_preadv2,
+    libc::SYS_pwritev2,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_vmsplice,
+    libc::SYS_mq_timedsend,
+    libc::SYS_mq_timedreceive,
+    libc::SYS_timerfd_settime,
+    libc::SYS_timerfd_gettime,
+    libc::SYS_getdents,
+    libc::SYS_getdents64,
+    libc::SYS_lseek,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_ioctl,
+    libc::SYS_epoll_wait,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+]);
+
+const fn bits(numbers: &[c_long]) -> [u64; 8] {
     let (mut bits, mut i) = ([0u64; 8], 0);
     while i < numbers.len() {
         bits[numbers[i] as usize / 64] |= 1 << (numbers[i] % 64);
@@ -85,6 +139,7 @@ const fn watched() -> [u64; 8] {
 }
 
 static WATCHED_BITS: [u64; 8] = WATCHED;
+static USES_BITS: [u64; 8] = USES;
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -95,6 +150,9 @@ pub unsafe extern "C" fn syscall() {
         "lea rax, [rip + {bits}]",
         "bt dword ptr [rax], edi",
         "jc 2f",
+        "lea rax, [rip + {uses}]",
+        "bt dword ptr [rax], edi",
+        "jc 5f",
         "1:",
         "cmp qword ptr [rip + {next}], 0",
         "je 2f",
@@ -110,7 +168,23 @@ pub unsafe extern "C" fn syscall() {
         "add rsp, 24",
         ".cfi_adjust_cfa_offset -24",
         "ret",
-    ] bits = sym WATCHED_BITS, next = sym NEXT, hook = sym syscall_hook)
+        // As the stubs of `uses` do it; the descriptor comes second here.
+        "5:",
+        "mov r11, qword ptr [rip + memguard_tls@GOTTPOFF]",
+        "sub dword ptr fs:[r11 + 32], {use_}",
+        "js 4f",
+        "3:",
+        "mov r10d, esi",
+        "call {far}",
+        "jmp 1b",
+        "4:",
+        "call {counted_out}",
+        "test r10d, r10d",
+        "jnz 3b",
+        "jmp 1b",
+    ]
+        bits = sym WATCHED_BITS, uses = sym USES_BITS, next = sym NEXT, hook = sym syscall_hook,
+        use_ = const stamps::USE, far = sym far, counted_out = sym counted_out)
 }
 
 extern "C-unwind" fn syscall_hook(
@@ -140,9 +214,15 @@ extern "C-unwind" fn syscall_hook(
     let fd = a as c_int;
     match number {
         libc::SYS_close => {
-            died(fd);
-            call()
+            let known = died_from(fd, from).is_some();
+            let status = call();
+            if status < 0 && !known {
+                super::files::close_failed(fd, sp, bp);
+            }
+            status
         }
+        libc::SYS_sendfile | libc::SYS_tee => used(fd, b, call),
+        libc::SYS_splice | libc::SYS_copy_file_range => used(fd, c, call),
         libc::SYS_close_range => {
             super::files::range_closing(a as c_uint, b as c_uint, c as c_int);
             call()
@@ -168,6 +248,18 @@ extern "C-unwind" fn syscall_hook(
         }
         libc::SYS_clone => {
             super::process::before_clone(fd);
+            let made = call();
+            if fd & (libc::CLONE_THREAD | libc::CLONE_PARENT) == 0 {
+                children::made(made as c_int, from);
+            }
+            made
+        }
+        libc::SYS_fork => {
+            live::forking();
+            children::forked(from, || call() as c_int).into()
+        }
+        libc::SYS_vfork => {
+            live::share();
             call()
         }
         libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
@@ -176,6 +268,40 @@ extern "C-unwind" fn syscall_hook(
             call()
         }
         libc::SYS_signalfd | libc::SYS_signalfd4 if fd != -1 => call(),
+        libc::SYS_epoll_ctl => {
+            let status = || call() as c_int;
+            listeners::control(fd, b as c_int, c as c_int, from, status).into()
+        }
+        libc::SYS_inotify_add_watch => {
+            let watch = call();
+            listeners::watched(fd, watch as c_int, from);
+            watch
+        }
+        libc::SYS_inotify_rm_watch => listeners::unwatch(fd, b as c_int, || call() as c_int).into(),
+        libc::SYS_timer_create..=libc::SYS_timer_delete => {
+            super::timers::by_number(number, [a, c], from, call)
+        }
+        libc::SYS_wait4 => {
+            let mut ours = 0;
+            let status = children::place(b as *mut c_int, &mut ours);
+            // SAFETY: the caller's own arguments, but for a place of ours
+            // where it gave none.
+            let pid = unsafe { real(number, a, status as c_long, c, d, e, f) };
+            if pid > 0 {
+                // SAFETY: the kernel has just written there.
+                children::waited(pid as c_int, unsafe { *status });
+            }
+            pid
+        }
+        libc::SYS_waitid => {
+            let status = call();
+            let info = c as *const libc::siginfo_t;
+            if !info.is_null() {
+                // SAFETY: the kernel has filled it in.
+                unsafe { children::waited_for(status as c_int, info, d as c_int) };
+            }
+            status
+        }
         _ => {
             let made = call();
             if let Some(kind) = makes(number) {
@@ -184,6 +310,13 @@ extern "C-unwind" fn syscall_hook(
             made
         }
     }
+}
+
+/// Two descriptors are in use.
+fn used(one: c_int, other: c_long, call: impl FnOnce() -> c_long) -> c_long {
+    stamps::touch(one);
+    stamps::touch(other as c_int);
+    call()
 }
 
 fn placed(from: c_int, to: c_int, sp: usize, bp: usize, call: impl FnOnce() -> c_long) -> c_long {

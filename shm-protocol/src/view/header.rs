@@ -1,6 +1,7 @@
 //! The header's words, and the settings the process started with.
 
 use super::View;
+use crate::activity::{PAUSES, Pause};
 use crate::codes::{COUNTERS, Counter, Mode, Policy, Section, State};
 use crate::layout::{CLASSES, Header};
 use crate::weight::Class;
@@ -39,6 +40,7 @@ pub struct HeaderInfo {
     pub module_generation: u64,
     pub fd_limit: u64,
     pub run_id: u64,
+    pub pauses: [Option<Pause>; PAUSES],
     pub classes: [Option<Class>; CLASSES],
     pub cmdline: Vec<String>,
     pub executable: String,
@@ -47,7 +49,12 @@ pub struct HeaderInfo {
 impl HeaderInfo {
     /// Whether the process ended normally.
     pub fn ended(&self) -> bool {
-        self.state == State::Ended as u32
+        self.state == State::Ended as u32 || self.unwanted()
+    }
+
+    /// Whether it ended so and nobody wanted its record.
+    pub fn unwanted(&self) -> bool {
+        self.state == State::Unwanted as u32
     }
 
     /// Wall clock of a moment in the segment, ns since 1970.
@@ -90,6 +97,9 @@ impl View<'_> {
             module_generation: word(offset_of!(Header, module_generation)),
             fd_limit: word(offset_of!(Header, fd_limit)),
             run_id: word(offset_of!(Header, run_id)),
+            pauses: core::array::from_fn(|i| {
+                Pause::unpack(word(offset_of!(Header, pauses) + 8 * i))
+            }),
             classes: core::array::from_fn(|i| {
                 Class::unpack(word(offset_of!(Header, classes) + 8 * i))
             }),

@@ -9,19 +9,23 @@
 //! many rows may refer to (stacks, strings) is cut short or budgeted.
 //!
 //! - this file: opening, and the directory
-//! - `header`, `sites`, `heap`, `fds`, `modules`: what each section holds
+//! - `header`, `sites`, `heap`, `fds`, `things`, `closes`, `modules`: what each
+//!   section holds
 
+mod closes;
 mod fds;
 mod header;
 mod heap;
 mod modules;
 mod sites;
+mod things;
 
 pub use fds::DescriptorInfo;
 pub use header::HeaderInfo;
 pub use heap::BlockInfo;
 pub use modules::{MAX_STRING, ModuleInfo};
 pub use sites::{MAX_FRAMES, PointInfo, SiteInfo};
+pub use things::ThingInfo;
 
 use crate::codes::Section;
 use crate::layout::{self, DATA_AT, DIRECTORY_AT, EXTENTS, Extent, Header};

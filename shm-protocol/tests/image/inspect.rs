@@ -1,12 +1,13 @@
 //! Decodes everything in a segment and requires what holds for any bytes
 //! whatever: results within the copy, in order, and no larger than it.
 
+use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Counter;
 use shm_protocol::heap::ROWS;
 use shm_protocol::layout::{DATA_AT, EXTENTS};
 use shm_protocol::view::{
     BlockInfo, DescriptorInfo, HeaderInfo, MAX_FRAMES, MAX_STRING, ModuleInfo, PointInfo, SiteInfo,
-    View, ViewError,
+    ThingInfo, View, ViewError,
 };
 
 /// All that a reader can get out of a segment.
@@ -18,6 +19,8 @@ pub struct Decoded {
     pub sites: Vec<SiteInfo>,
     pub blocks: Vec<BlockInfo>,
     pub descriptors: Vec<DescriptorInfo>,
+    pub bad_closes: Vec<BadClose>,
+    pub things: Vec<ThingInfo>,
     pub torn: u64,
     pub refused: u64,
     pub cut_rows: u64,
@@ -34,6 +37,8 @@ pub fn inspect(bytes: &[u8]) -> Result<Decoded, ViewError> {
         sites: view.sites(),
         blocks: view.blocks(),
         descriptors: view.descriptors(),
+        bad_closes: view.bad_closes(),
+        things: view.things(),
         torn: view.torn(),
         refused: view.refused(),
         cut_rows: view.cut_rows(),
@@ -83,6 +88,12 @@ impl Decoded {
         assert!(self.descriptors.len() <= room / 32);
         assert!(self.descriptors.is_sorted_by(|a, b| a.fd < b.fd));
         assert!(self.descriptors.iter().all(|row| row.info.kind != 0));
+        assert!(self.bad_closes.len() <= closes::ROWS);
+        assert!(self.bad_closes.is_sorted_by_key(|c| c.origin.at_ms));
+        assert!(self.things.len() <= room / 32);
+        let whole = |thing: &ThingInfo| thing.key != 0 && thing.key & 1 == 0;
+        assert!(self.things.iter().all(whole));
+        assert!(self.things.iter().all(|thing| !thing.kind.is_descriptor()));
     }
 
     fn require_sane_sites(&self, room: usize) {

@@ -1,11 +1,13 @@
 //! What to write into a segment, and writing it by the library's own tables.
 
 use super::Image;
+use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::{Kind, Section};
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::{HeapBucket, HeapRow, Inserted, bucket_of};
 use shm_protocol::layout::ModuleRow;
 use shm_protocol::mailbox::SLOTS;
+use shm_protocol::plain::{self, MARK, Plain, PlainRow};
 use shm_protocol::ring::{self, Action, EVENTS, Event, RingSlot};
 use shm_protocol::sites::{self, Amount, Lookup, Site, WINDOW};
 use shm_protocol::sync::{AtomicU32, AtomicU64, Ordering};
@@ -22,6 +24,16 @@ const FIRST_STACKS: usize = 64;
 /// Slots of the two levels of the site index.
 const INDEX: [usize; 2] = [WINDOW, 32 * WINDOW];
 
+/// Rows of the two levels of each section of things.
+const THING_LEVELS: [usize; 2] = [16, 64];
+/// Sections of things.
+pub const THING_SECTIONS: [Section; 4] = [
+    Section::Timers,
+    Section::Registrations,
+    Section::Threads,
+    Section::Children,
+];
+
 /// Everything that goes into a segment.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -33,6 +45,8 @@ pub struct Plan {
     pub sites: Vec<SitePlan>,
     pub blocks: Vec<(u64, HeapRow)>,
     pub descriptors: Vec<DescriptorPlan>,
+    pub bad_closes: Vec<BadClose>,
+    pub things: Vec<ThingPlan>,
     pub events: usize,
 }
 
@@ -63,12 +77,22 @@ pub struct DescriptorPlan {
     pub used_s: Option<u32>,
 }
 
+#[derive(Clone, Debug)]
+pub struct ThingPlan {
+    pub section: Section,
+    pub key: u64,
+    pub row: Plain,
+    pub gone: bool,
+}
+
 /// A segment's bytes, and what a reader must find in them where the plan alone
 /// does not say it.
 pub struct Written {
     pub bytes: Vec<u8>,
     /// Blocks that found room.
     pub blocks: Vec<(u64, HeapRow)>,
+    /// Things that found room and are not gone.
+    pub things: Vec<ThingPlan>,
     /// Checkpoints of each site: time, births, deaths.
     pub points: Vec<Vec<[u64; 3]>>,
     pub heap_at: usize,
@@ -85,11 +109,14 @@ impl Plan {
         let points = self.write_sites(&mut image);
         let (heap_at, blocks) = self.write_blocks(&mut image);
         let fds_at = self.write_descriptors(&mut image);
+        self.write_bad_closes(&mut image);
+        let things = self.write_things(&mut image);
         self.write_events(&mut image);
         image.add(Section::Mailbox, 0, SLOTS);
         Written {
             bytes: image.into_bytes(),
             blocks,
+            things,
             points,
             heap_at,
             fds_at,
@@ -199,6 +226,39 @@ impl Plan {
             }
         }
         first
+    }
+
+    fn write_bad_closes(&self, image: &mut Image) {
+        let at = image.add(Section::BadCloses, 0, closes::ROWS);
+        let rows = image.rows::<PlainRow>(at, closes::ROWS);
+        for (row, close) in rows.iter().zip(&self.bad_closes) {
+            closes::write(row, close);
+        }
+    }
+
+    fn write_things(&self, image: &mut Image) -> Vec<ThingPlan> {
+        let tables = THING_SECTIONS.map(|section| {
+            let levels = THING_LEVELS.map(|rows| (image.add(section, 0, rows), rows));
+            (section, levels)
+        });
+        let mut there = Vec::new();
+        for plan in &self.things {
+            let levels = tables.iter().find(|(section, _)| *section == plan.section);
+            let windows = levels.unwrap().1.map(|(at, rows)| {
+                let from = plain::window_of(plan.key, rows);
+                &image.rows::<PlainRow>(at, rows)[from..from + plain::WINDOW]
+            });
+            let done = windows
+                .iter()
+                .any(|window| plain::insert(window, plan.key, &plan.row) == Inserted::Done);
+            if done && plan.gone {
+                let removed = windows.iter().find_map(|w| plain::remove(w, plan.key));
+                assert_eq!(removed, Some(Some(plan.row)));
+            } else if done {
+                there.push(plan.clone());
+            }
+        }
+        there
     }
 
     fn write_events(&self, image: &mut Image) {
@@ -335,6 +395,8 @@ impl Plan {
             sites: (0..n).map(sample_site).collect(),
             blocks: (1..=4 * n as u64).map(sample_block).collect(),
             descriptors: (0..n as u32).map(sample_descriptor).collect(),
+            bad_closes: (0..n as u32).map(sample_bad_close).collect(),
+            things: (1..=n as u32).map(sample_thing).collect(),
             events: n.saturating_sub(1),
         }
     }
@@ -380,6 +442,25 @@ fn sample_block(i: u64) -> (u64, HeapRow) {
     (0x7F00_0000_0000 + i * 4096, row)
 }
 
+fn sample_thing(i: u32) -> ThingPlan {
+    let section = THING_SECTIONS[i as usize % 4];
+    let shared = section == Section::Registrations && i % 8 == 5;
+    ThingPlan {
+        section,
+        key: plain::pair(1 + i % 3, i) | if shared { MARK } else { 0 },
+        row: Plain {
+            detail: u64::from(i) << 32 | 77,
+            origin: Origin {
+                at_ms: u64::from(i),
+                site: 1,
+            },
+            used_ms: u64::from(i % 5),
+            flags: (i % 2) as u8,
+        },
+        gone: i % 6 == 5,
+    }
+}
+
 fn sample_descriptor(i: u32) -> DescriptorPlan {
     DescriptorPlan {
         fd: i % FDS as u32,
@@ -395,5 +476,15 @@ fn sample_descriptor(i: u32) -> DescriptorPlan {
         },
         closed: i % 4 == 3,
         used_s: i.is_multiple_of(2).then_some(i),
+    }
+}
+
+fn sample_bad_close(i: u32) -> BadClose {
+    let origin = |at_ms, site| Origin { at_ms, site };
+    BadClose {
+        fd: i,
+        origin: origin(u64::from(i) * 10, 1),
+        earlier: i.is_multiple_of(2).then(|| origin(u64::from(i) + 1, 2)),
+        made_site: i % 3,
     }
 }

@@ -8,6 +8,7 @@
 mod fds;
 mod heap;
 mod mailbox;
+mod plain;
 mod ring;
 mod sites;
 

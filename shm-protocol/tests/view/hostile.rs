@@ -4,11 +4,14 @@ use crate::damage::{put, word};
 use crate::image::inspect::inspect;
 use crate::image::plan::{ModulePlan, Plan};
 use crate::image::{Image, abi};
+use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Section;
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::{HeapBucket, HeapRow};
+use shm_protocol::plain::{self, MARK, Plain, PlainRow};
+use shm_protocol::sync::Ordering;
 use shm_protocol::view::{MAX_FRAMES, View, ViewError};
-use shm_protocol::words::Frame;
+use shm_protocol::words::{Frame, Origin};
 
 fn sample() -> Vec<u8> {
     Plan::sample(12).write().bytes
@@ -107,6 +110,30 @@ fn a_row_never_published_is_torn() {
     assert_eq!((found.blocks.len(), found.torn), (1, 1));
 }
 
+/// Rows half-written, mixed of two, of no meaning here, and one that is whole.
+#[test]
+fn only_whole_things_are_told() {
+    let mut image = Image::new(1 << 20);
+    let at = image.add(Section::Threads, 0, 8);
+    let rows = image.rows::<PlainRow>(at, 8);
+    let put = |row: usize, key, site| {
+        let origin = Origin { at_ms: 5, site };
+        let plain = Plain {
+            origin,
+            ..Plain::default()
+        };
+        plain::insert(&rows[row..=row], key, &plain);
+    };
+    put(0, 0x5000, 1);
+    put(1, 0x6001, 2);
+    put(2, 0x7000, 3);
+    rows[2].origin.store(9 << 24 | 4, Ordering::Relaxed);
+    put(3, 0x8000 | MARK, 5);
+    let found = inspect(&image.into_bytes()).unwrap();
+    let keys: Vec<u64> = found.things.iter().map(|thing| thing.key).collect();
+    assert_eq!((keys, found.torn), (vec![0x5000], 2));
+}
+
 fn offset_of(bytes: &[u8], section: Section) -> usize {
     let view = View::new(bytes).unwrap();
     let mut extents = view.extents().iter();
@@ -199,4 +226,34 @@ fn rows_numbered_alike_are_refused() {
         after.descriptors, before.descriptors,
         "those of the first extent stand"
     );
+}
+
+#[test]
+fn bad_closes_beyond_their_table_are_left_alone() {
+    let mut image = Image::new(1 << 20);
+    let at = image.add(Section::BadCloses, 0, 5000);
+    let close = |fd| BadClose {
+        fd,
+        ..BadClose::default()
+    };
+    for (fd, row) in image.rows::<PlainRow>(at, 5000).iter().enumerate() {
+        closes::write(row, &close(fd as u32));
+    }
+    let mut bytes = image.into_bytes();
+    assert_eq!(inspect(&bytes).unwrap().bad_closes.len(), closes::ROWS);
+    // A number that is none, and a site that another close came from.
+    put(&mut bytes, at, u64::MAX);
+    put(&mut bytes, at + 32 + 16, 77);
+    let found = inspect(&bytes).unwrap();
+    assert_eq!((found.bad_closes.len(), found.torn), (closes::ROWS - 2, 2));
+}
+
+#[test]
+fn pauses_that_end_before_they_begin_are_none() {
+    let mut bytes = sample();
+    put(&mut bytes, 240, 5 << 32 | 9);
+    put(&mut bytes, 248, 9 << 32 | 5);
+    let pauses = inspect(&bytes).unwrap().header.pauses;
+    assert_eq!(pauses[0], None);
+    assert_eq!(pauses[1].map(|pause| pause.seconds()), Some(4));
 }

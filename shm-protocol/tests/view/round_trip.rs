@@ -1,13 +1,17 @@
 //! What the library's tables hold is what the reader says.
 
 use crate::image::inspect::inspect;
-use crate::image::plan::{DescriptorPlan, FDS, ModulePlan, Plan, SitePlan};
+use crate::image::plan::{
+    DescriptorPlan, FDS, ModulePlan, Plan, SitePlan, THING_SECTIONS, ThingPlan,
+};
 use proptest::prelude::*;
 use proptest::sample::select;
+use shm_protocol::closes::{BadClose, ROWS};
 use shm_protocol::codes::Kind;
 use shm_protocol::fds::FdInfo;
 use shm_protocol::heap::HeapRow;
 use shm_protocol::hist;
+use shm_protocol::plain::{self, Plain};
 use shm_protocol::view::SiteInfo;
 use shm_protocol::weight::Class;
 use shm_protocol::words::{Frame, MAX_SITES, Origin};
@@ -59,10 +63,15 @@ fn block() -> impl Strategy<Value = (u64, HeapRow)> {
     })
 }
 
+fn descriptor_kinds() -> Vec<Kind> {
+    let all = Kind::ALL.into_iter();
+    all.filter(|kind| kind.is_descriptor()).collect()
+}
+
 fn descriptor() -> impl Strategy<Value = DescriptorPlan> {
     let info = (
         origin(),
-        select(&Kind::ALL[6..]),
+        select(descriptor_kinds()),
         any::<u8>(),
         prop::option::of(0u32..1 << 31),
     );
@@ -82,6 +91,42 @@ fn descriptor() -> impl Strategy<Value = DescriptorPlan> {
             closed,
             used_s,
         }
+    })
+}
+
+fn bad_close() -> impl Strategy<Value = BadClose> {
+    // A word of zeros is no earlier close.
+    let earlier = prop::option::of(origin().prop_filter("a moment", |o| o.pack() != 0));
+    (any::<u32>(), origin(), earlier, 0..=MAX_SITES).prop_map(|(fd, origin, earlier, made_site)| {
+        BadClose {
+            fd,
+            origin,
+            earlier,
+            made_site,
+        }
+    })
+}
+
+/// Each key once: a table is told of no key twice.
+fn things() -> impl Strategy<Value = Vec<ThingPlan>> {
+    let row = (origin(), any::<u64>(), 0u64..1 << 40, any::<u8>());
+    let plan = (select(&THING_SECTIONS[..]), row, any::<bool>());
+    prop::collection::btree_map((1u32..1 << 31, 0u32..1 << 31), plan, 0..80).prop_map(|plans| {
+        let one = |((high, low), (section, row, gone))| {
+            let (origin, detail, used_ms, flags) = row;
+            ThingPlan {
+                section,
+                key: plain::pair(high, low),
+                row: Plain {
+                    detail,
+                    origin,
+                    used_ms,
+                    flags,
+                },
+                gone,
+            }
+        };
+        plans.into_iter().map(one).collect()
     })
 }
 
@@ -119,18 +164,24 @@ fn plan() -> impl Strategy<Value = Plan> {
         prop::collection::vec(site(), 0..12),
         prop::collection::btree_map(block().prop_map(|b| b.0), block().prop_map(|b| b.1), 0..300),
         prop::collection::vec(descriptor(), 0..60),
+        prop::collection::vec(bad_close(), 0..ROWS),
+        things(),
     );
-    (start, rows).prop_map(|(start, (modules, sites, blocks, descriptors))| Plan {
-        cmdline: start.0,
-        executable: start.1,
-        settings: start.2,
-        classes: start.3,
-        modules,
-        sites,
-        blocks: blocks.into_iter().collect(),
-        descriptors,
-        events: 0,
-    })
+    (start, rows).prop_map(
+        |(start, (modules, sites, blocks, descriptors, bad_closes, things))| Plan {
+            cmdline: start.0,
+            executable: start.1,
+            settings: start.2,
+            classes: start.3,
+            modules,
+            sites,
+            blocks: blocks.into_iter().collect(),
+            descriptors,
+            bad_closes,
+            things,
+            events: 0,
+        },
+    )
 }
 
 /// What the reader must say of a site, counted from the plan alone but for the
@@ -214,5 +265,13 @@ proptest! {
         prop_assert_eq!(&blocks, &written.blocks);
         let open: BTreeMap<_, _> = found.descriptors.iter().map(|d| (d.fd, (d.info, d.used_s))).collect();
         prop_assert_eq!(open, open_at_the_end(&plan));
+        let mut closes = plan.bad_closes.clone();
+        closes.sort_by_key(|close| close.origin.at_ms);
+        prop_assert_eq!(&found.bad_closes, &closes);
+        let mut things: Vec<_> = found.things.iter().map(|t| (t.key, t.row)).collect();
+        let mut there: Vec<_> = written.things.iter().map(|t| (t.key, t.row)).collect();
+        things.sort_unstable_by_key(|(key, _)| *key);
+        there.sort_unstable_by_key(|(key, _)| *key);
+        prop_assert_eq!(things, there);
     }
 }

@@ -1,12 +1,17 @@
 //! Another allocator, preloaded before ours or after, or linked.
 //!
-//! Guard: sampled blocks are marked by alignment only where memalign, malloc
-//! and free come from one allocator. Without it the allocator of malloc and
-//! free alone ends the program at the first sampled block that is given back.
+//! Guards: sampled blocks are marked by alignment only where memalign, malloc
+//! and free come from one allocator; what an allocator maps for itself is not
+//! recorded. Without the first the allocator of malloc and free alone ends the
+//! program at the first sampled block that is given back; without the second
+//! its arenas are counted beside the blocks in them. A program at a fixed
+//! address that keeps a pointer to malloc has an entry of that name, and no
+//! malloc of its own: taken for one, its heap would not be seen.
 
 use std::path::{Path, PathBuf};
 
 use memguard_tests::{Mode, Program, compile, skip};
+use shm_protocol::codes::Kind;
 
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
@@ -69,11 +74,28 @@ fn linked() {
     }
 }
 
+/// As Debian's python and node are built.
+#[test]
+fn a_pointer_to_malloc_is_no_malloc_of_the_programs_own() {
+    let flags = ["-no-pie", "-fno-pie", "-DPOINTED"];
+    let program = Program::at(compile::program_with("malloc_user", &flags));
+    program.assert_same().ok();
+    for mode in [Mode::Light, Mode::Deep] {
+        let held = program.clone().mode(mode).hold();
+        let live = held.report().live_bytes();
+        assert!(live >= 1_400_000.0, "{live} bytes are seen, {mode:?}");
+        held.finish_ok();
+    }
+}
+
 #[test]
 fn what_another_allocator_keeps_is_seen() {
     for library in installed() {
         let program = Program::fixture("malloc_user").preload_after(&library);
         let held = program.mode(Mode::Deep).hold();
+        let sites = held.record().view().sites();
+        let mapped: Vec<_> = sites.iter().filter(|s| s.kind == Kind::Mapping).collect();
+        assert!(mapped.is_empty(), "{}: {mapped:#?}", library.display());
         let blocks = held.record().blocks();
         let kept = blocks
             .iter()
@@ -94,4 +116,23 @@ fn one_with_malloc_and_free_only() {
     Program::at(compile::program_with("malloc_user", &flags))
         .assert_same()
         .ok();
+}
+
+/// What an allocator maps to hand it out in parts is no mapping of the
+/// program's, wherever the allocator stands.
+#[test]
+fn what_another_allocator_maps_is_its_own_affair() {
+    for library in installed() {
+        let user = Program::fixture("malloc_user").mode(Mode::Deep);
+        for program in [
+            user.clone().preload_before(&library),
+            user.preload_after(&library),
+        ] {
+            let held = program.hold();
+            let sites = held.record().view().sites();
+            let mapped = sites.iter().filter(|site| site.kind == Kind::Mapping);
+            assert_eq!(mapped.count(), 0, "{}", library.display());
+            held.finish_ok();
+        }
+    }
 }

@@ -1,8 +1,7 @@
 //! A small memory control group.
 //!
-//! Guard: the segment takes pages as it needs them, and deep mode stays below a
-//! share of what the group has left. Without it the program is killed for the
-//! memory of its watcher.
+//! Guard: a large extent takes at most a share of what the group has left.
+//! Without it the program is killed for the memory of its watcher.
 
 use std::fs;
 use std::path::{Path, PathBuf};

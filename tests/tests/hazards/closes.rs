@@ -1,9 +1,9 @@
 //! Every way to give a descriptor back, and every way to fail at it.
 //!
 //! Guards, each with a function of its own in the fixture: `syscall(SYS_close)`
-//! is hooked; the targets of dup2 end; a failed close or dup2 puts the row
-//! back; CLOSE_RANGE_CLOEXEC is no close; a number that comes back unseen is
-//! written over, not counted twice.
+//! is hooked; the targets of dup2 end; a failed dup2 puts the row back;
+//! CLOSE_RANGE_CLOEXEC is no close; the row of a number that comes back unseen
+//! is written over, and counted.
 
 use memguard_tests::{Mode, Program, Scratch};
 use shm_protocol::codes::Counter;

@@ -1,7 +1,7 @@
 //! Other libraries' constructors and destructors take and give back.
 //!
-//! Guard: the library's constructor runs first (`-z initfirst`), or its hooks
-//! initialise by themselves. Without both, what `ctor_opens` took has no row.
+//! Guard: the library's constructor runs before all others (`-z initfirst`).
+//! Without it what `ctor_opens` took is only found open, and has no stack.
 
 use memguard_tests::{Program, compile};
 

@@ -1,7 +1,9 @@
 //! Coroutines on stacks of their own.
 //!
-//! Guard: unwinding reads only within the thread's validated stack. Without it
-//! it reads past a coroutine's stack, into unmapped memory.
+//! Guards: nothing is unwound outside the thread's own stack, be it below (the
+//! room that is left says so too) or above (each word that is read is held
+//! against the top too). Without both of either side a walk reads past a
+//! coroutine's stack, into unmapped memory.
 
 use memguard_tests::{Mode, Program};
 

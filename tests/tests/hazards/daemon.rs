@@ -1,8 +1,10 @@
 //! Daemons close every number they can think of.
 //!
-//! Guard: the library keeps no descriptor, and a close of a number without a
-//! row is nothing. Without the first the segment cannot grow any more, or the
-//! program's file is taken for it.
+//! Guards: the library keeps no descriptor, and a close of a number without a
+//! row is nothing. Without the first there is a row of a descriptor that is not
+//! the program's; without the second each such close makes the record unsure.
+//! The parent of daemon(3) ends inside libc: its record goes before. Without
+//! that each start leaves one.
 
 use std::fs;
 use std::thread::sleep;
@@ -12,6 +14,7 @@ use memguard_tests::outcome::value_in;
 use memguard_tests::run::kill;
 use memguard_tests::truth::Truth;
 use memguard_tests::{Fds, Program, Record, Scratch};
+use shm_protocol::codes::Counter;
 
 /// A daemon outlives whoever started it, but not the test.
 struct Daemon(u32);
@@ -49,6 +52,7 @@ fn becomes(how: &str) {
         Fds::of(pid, &scratch.segments()),
     );
     record.assert_rows_are_true(pid);
+    assert_eq!(record.counter(Counter::Unsure), 0, "closes of no row");
     Truth::of(pid, &text).assert_agrees(&fds);
 }
 
@@ -65,4 +69,21 @@ fn a_daemon_that_uses_close_range() {
 #[test]
 fn a_daemon_that_closes_in_a_loop() {
     becomes("loop");
+}
+
+#[test]
+fn the_parent_of_daemon_leaves_no_record() {
+    let scratch = Scratch::new();
+    let program = Program::fixture("daemon")
+        .arg("libc")
+        .arg(scratch.join("daemon"));
+    program.watched_in(&scratch).ok();
+    let pid = value_in(&said(&scratch), "pid").expect("the daemon says its pid") as u32;
+    let _end = Daemon(pid);
+    let left = scratch.segment_files();
+    assert_eq!(left.len(), 1, "{left:?}");
+    assert_eq!(
+        left,
+        memguard_tests::record::files_of(pid, &scratch.segments())
+    );
 }

@@ -1,9 +1,11 @@
 //! A library in a name space of its own has a libc of its own.
 //!
 //! Guard: nothing is assumed of blocks and descriptors that no hook has seen.
-//! They are "origin unknown", and the rest is as ever.
+//! They are "origin unknown", and the rest is as ever. Without it the record is
+//! unsure of what it has.
 
 use memguard_tests::{Mode, Program};
+use shm_protocol::codes::Counter;
 
 use super::dlopen::plugin;
 
@@ -14,6 +16,8 @@ pub fn bypasses(fixture: &str) {
     for mode in [Mode::Light, Mode::Deep] {
         let held = program.clone().mode(mode).hold();
         held.assert_fds_agree();
+        let unsure = held.record().counter(Counter::Unsure);
+        assert_eq!(unsure, 0, "what has no row is nothing");
         held.finish_ok();
     }
 }

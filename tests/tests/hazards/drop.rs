@@ -1,9 +1,12 @@
 //! A server gives up root, then forks its workers.
 //!
 //! Guard: a child that may not write into the folder of its parent's user makes
-//! its own, or an anonymous segment. Without it the workers have no rows.
+//! its own, or failing that an anonymous segment. Without both the workers have
+//! no rows.
+//! A process that may no longer remove its record says that nobody wants it,
+//! and the next one of its user does. Without that such records pile up.
 
-use memguard_tests::{Program, skip};
+use memguard_tests::{Program, Scratch, skip};
 
 #[test]
 fn workers_of_another_user_are_watched() {
@@ -25,4 +28,21 @@ fn workers_of_another_user_are_watched() {
         assert!(old.is_inherited(), "{old:#?}");
     }
     held.finish_ok();
+}
+
+#[test]
+fn the_record_that_could_not_be_removed_goes_with_the_next_start() {
+    if !skip::root("drop") {
+        return;
+    }
+    let scratch = Scratch::new();
+    let of_root = || {
+        let own = scratch.segments().join("0");
+        let all = scratch.segment_files().into_iter();
+        all.filter(|path| path.starts_with(&own)).count()
+    };
+    Program::fixture("drop").watched_in(&scratch).ok();
+    assert_eq!(of_root(), 1, "its user may not remove it");
+    Program::fixture("plain").watched_in(&scratch).ok();
+    assert_eq!(of_root(), 0);
 }

@@ -1,9 +1,11 @@
 //! Heap and descriptors before any constructor has run.
 //!
-//! Guards: every hook initialises lazily, and blocks that the early arena gave
-//! out are told from the allocator's when they are enlarged or given back.
-//! Without the first the preinit descriptor has no row; without the second the
-//! allocator aborts on `early_block`.
+//! Guards: the library's constructor runs even before preinit functions (`-z
+//! initfirst`); the allocator is looked for at the first call that needs it,
+//! and what the look-up itself allocates comes from an arena of our own, whose
+//! blocks are told from the allocator's when they are enlarged or given back.
+//! Without the first the preinit descriptor has no stack; without the others
+//! `dlsym_may_allocate` ends in a null pointer or an abort.
 
 use memguard_tests::{Program, compile};
 
@@ -12,8 +14,6 @@ fn preinit_functions_and_resolvers_may_allocate_and_open() {
     Program::fixture("early").assert_agrees();
 }
 
-/// Guard: memory of the early arena is known to free and realloc. Without it
-/// libc aborts on what it never gave out.
 #[test]
 fn dlsym_may_allocate() {
     let library = compile::library("dlsym_callocs");

@@ -38,6 +38,7 @@ fn normal_ends_leave_nothing() {
         "_Exit",
         "quick_exit",
         "pthread_exit",
+        "syscall",
     ] {
         leaves(how, 0);
     }

@@ -1,6 +1,7 @@
 //! errno and results of every hooked call, in success and in failure.
 //!
-//! Guard: each hook puts errno back as the real call left it. Without it, or
+//! Guard: what hooks do touches errno nowhere, and where it would (a stream
+//! without a descriptor is asked for its number) it is put back. Without it, or
 //! with any wrong result, the printed lines differ.
 
 use memguard_tests::{Mode, Program, Scratch};

@@ -1,7 +1,8 @@
 //! A signal handler forks while hooks are at work.
 //!
-//! Guard: a child makes its segment without locks and without what the parent
-//! was in the middle of. Without it a child stands still, or takes rows away.
+//! Guards: no hook takes a lock, and the parent's segment stays mapped in the
+//! child, which may go back to the hook that the signal came upon. Without the
+//! first a child stands still; without the second it dies of SIGSEGV.
 
 use memguard_tests::Program;
 

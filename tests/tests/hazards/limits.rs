@@ -1,8 +1,9 @@
 //! RLIMIT_FSIZE, RLIMIT_AS, RLIMIT_DATA and RLIMIT_NOFILE.
 //!
-//! Guards: the segment's file is never made larger than RLIMIT_FSIZE allows,
-//! and a mapping that is refused makes it small, not the program short of it.
-//! Without the first the program dies of SIGXFSZ.
+//! Guards: the segment's file is never made larger than RLIMIT_FSIZE allows;
+//! where that is too little for a file the segment is anonymous, and small if
+//! the address space is limited too. Without the first the program dies of
+//! SIGXFSZ or is not watched; without the last it runs short of memory.
 
 use memguard_tests::{Mode, Program};
 
@@ -45,6 +46,18 @@ fn the_address_space_is_small() {
         let bytes = format!("{megabytes}000000");
         runs_within(
             &["limit", "as", &bytes],
+            &Program::fixture("hungry").arg("5"),
+        );
+    }
+}
+
+/// Without a file all of the segment is mapped at once.
+#[test]
+fn the_address_space_is_small_and_files_may_not_grow() {
+    for megabytes in [12, 16, 20, 24, 28] {
+        let bytes = format!("{megabytes}000000");
+        runs_within(
+            &["limit", "fsize", "0", "limit", "as", &bytes],
             &Program::fixture("hungry").arg("5"),
         );
     }

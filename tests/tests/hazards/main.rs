@@ -34,6 +34,8 @@ mod sources;
 mod spawn;
 mod threads;
 mod tiny_stack;
+mod twice;
 mod two_writers;
+mod uses;
 mod vfork;
 mod young;

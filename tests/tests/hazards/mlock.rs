@@ -1,8 +1,8 @@
 //! mlockall, for now and for the future, with and without a limit.
 //!
-//! Guard: only what is in use is mapped, and growth stops once the program has
-//! locked its memory. Without it the whole segment is locked and charged, or
-//! the program's own next mapping is refused.
+//! Guards: only what is in use is mapped, and growth stops once the program has
+//! locked its memory, by whichever call. Without the first the whole segment is
+//! locked and charged; without the second all that it grows by is.
 
 use memguard_tests::{Mode, Outcome, Program, outcome::value_in, skip};
 
@@ -37,7 +37,7 @@ fn locks(program: &Program) {
 #[test]
 fn all_memory_is_locked() {
     if skip::root("mlock") {
-        for how in ["current", "future", "both"] {
+        for how in ["current", "future", "both", "syscall"] {
             locks(&Program::fixture("mlock").arg(how));
         }
     }

@@ -1,8 +1,8 @@
 //! Python's subprocess on four threads: vfork, then close_range in the child.
 //!
-//! Guard: the vfork flag is per thread. With one flag for the process, closes
-//! of the other threads are lost while a child runs; with none, the parent's
-//! rows are.
+//! Guard: the vfork stub's flag. Without it the parent's rows go with the first
+//! child. (Python lets no other thread run meanwhile; vfork.rs has one that
+//! does.)
 
 use memguard_tests::{Program, compile, skip};
 

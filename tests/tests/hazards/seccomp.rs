@@ -1,8 +1,14 @@
 //! Filters that kill at any call outside a list, before the start and after.
 //!
 //! Guards: under a filter at the start, the constructor makes no call that the
-//! loader has not made; once the program installs one (prctl or syscall), the
-//! segment never grows again. Without either the program dies of SIGSYS.
+//! loader has not made, and threads' states are set aside before; once the
+//! program installs one (prctl or syscall), the segment never grows again. A
+//! child under a filter lets go of its parent's segment in fork's handlers, for
+//! the kernel wipes nothing then. Without the first or the third the program
+//! dies of SIGSYS, without the second stacks are missing, without the last a
+//! child's closes take the parent's rows away.
+//! A filter that comes in past all hooks meets no call of ours at the end of a
+//! process whose record is kept.
 
 use memguard_tests::{Mode, Program};
 
@@ -47,4 +53,31 @@ fn a_filter_by_syscall() {
 #[test]
 fn a_filter_for_all_threads() {
     shuts_itself_in("tsync");
+}
+
+fn forks(how: &str, words: &[&str]) {
+    let program = Program::fixture("filter_forks").arg(how).inside(words);
+    program.assert_same().ok();
+    for mode in Mode::RECORDING {
+        let held = program.clone().mode(mode).hold();
+        held.assert_fds_agree();
+        held.finish_ok();
+    }
+}
+
+#[test]
+fn children_under_a_filter_at_the_start() {
+    forks("inside", &["seccomp-forks"]);
+}
+
+#[test]
+fn children_under_a_later_filter() {
+    forks("itself", &[]);
+}
+
+#[test]
+fn a_filter_that_no_hook_saw() {
+    let program = Program::fixture("seccomp_raw").env("MEMGUARD_KEEP", "always");
+    let bare = program.bare().ok();
+    program.watched().ok().assert_same(&bare, "light");
 }

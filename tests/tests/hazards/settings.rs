@@ -39,6 +39,7 @@ fn bad_values_give_one_line_and_the_default() {
         ("MEMGUARD_DEEP_SAMPLE_RATE", "0"),
         ("MEMGUARD_DEEP_SAMPLE_RATE", ""),
         ("MEMGUARD_KEEP", "sometimes"),
+        ("MEMGUARD_KEEP", "\x1b[31mred\u{9b}5m"),
         ("MEMGUARD_DISABLE", "maybe"),
     ];
     for (name, value) in bad {
@@ -52,6 +53,8 @@ fn bad_values_give_one_line_and_the_default() {
             lines[0].contains(name) && lines[0].contains("memguard"),
             "{lines:?}"
         );
+        let steers = |c: char| c.is_control();
+        assert!(!lines[0].contains(steers), "{lines:?}");
         let held = program.hold();
         assert_eq!(held.report().mode(), "light", "{name}={value}");
         assert!(held.record().notes(note::BAD_VARIABLE), "{name}={value}");

@@ -1,8 +1,10 @@
 //! Handlers run thousands of times a second inside the hooks.
 //!
-//! Guards: hooks are async-signal-safe, a row that a handler finds half-written
-//! is taken over, and the recursion guard notices that it was jumped over.
-//! Without the last, nothing is sampled after the jumps.
+//! Guards: hooks take no lock, and the recursion guard notices that it was
+//! jumped over. Without the first the program stands still as soon as a handler
+//! interrupts a hook; without the second no stack is taken after the jumps.
+//! (Rows that a jump leaves half-written are the business of loom and of
+//! shm-protocol's own tests: malloc may not be jumped out of.)
 
 use memguard_tests::{Mode, Program};
 

@@ -1,7 +1,10 @@
 //! Children that share the parent's memory give back nothing of the parent's.
 //!
-//! Guard: the vfork stub's thread flag, and the pid gate for clone(2) with
-//! CLONE_VM. Without them the parent's rows are gone after the first child.
+//! Guards: the vfork stub's flag, which is the thread's own; the kernel's word
+//! for whose a flagged event is; the pid gate for clone(2) with CLONE_VM.
+//! Without the first or the third the parent's rows are gone after the first
+//! child; with a flag for the whole process, what other threads do meanwhile is
+//! lost, and without the second what a handler does while the two part.
 
 use memguard_tests::Program;
 
@@ -32,4 +35,17 @@ fn dup2_after_vfork() {
 #[test]
 fn closes_after_clone_with_shared_memory() {
     after("clone");
+}
+
+#[test]
+fn another_thread_goes_on_beside_vfork() {
+    let held = Program::fixture("vfork_close").arg("beside").hold();
+    held.record().assert_rows_are_true(held.pid());
+    held.assert_fds_agree();
+    held.finish_ok();
+}
+
+#[test]
+fn a_handler_runs_as_parent_and_child_part() {
+    after("signal");
 }

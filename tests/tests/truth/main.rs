@@ -4,4 +4,6 @@
 mod churn;
 mod killed;
 mod known;
+mod memory;
 mod sampled;
+mod things;

@@ -5,12 +5,15 @@ use crate::args::{Format, RunArgs};
 use crate::attach::process::{Running, own_namespace};
 use crate::attach::{Record, Target, records};
 use crate::commands::common::{emit, emit_error, wanted, writer_for};
-use crate::commands::names::names;
-use crate::detect::report;
+use crate::commands::judge::Judged;
+use crate::doctor::{Surroundings, records_in_memory};
 use crate::error::Error;
 use crate::model::{Finding, Kind, Report, Verdict};
+use crate::render::safe::safe;
+use crate::rules::Rules;
 use crate::snapshot::take;
 use crate::snapshot::take::moment_of;
+use crate::state::State;
 
 /// Children shown; a build has thousands.
 const CHILDREN: usize = 10;
@@ -42,23 +45,18 @@ impl Ending {
 
     /// The report on the program, with those on its children in it; the worst
     /// child's where the program itself left none. None when nobody did.
-    pub fn report(&self, args: &RunArgs) -> Result<Option<Report>, Error> {
+    pub fn report(&self, args: &RunArgs, rules: &Rules) -> Result<Option<Report>, Error> {
+        let mut state = State::open();
         let main = self
             .main
             .as_ref()
-            .map(|main| one(main, args, true))
+            .map(|main| one(main, args, rules, Look::Last, &mut state))
             .transpose()?;
-        let children = self
-            .children
-            .iter()
-            .filter_map(|record| one(record, args, false).ok());
-        let mut children: Vec<Report> = children.filter(worth_showing).collect();
-        children.sort_by_key(|child| (child.worst(), child.process.started_at));
+        let (mut children, left_out) = self.worst_children(args, rules, main.is_none(), &mut state);
         let first = || (!children.is_empty()).then(|| children.remove(0));
         let Some(mut whole) = main.or_else(first) else {
             return Ok(None);
         };
-        let left_out = children.len().saturating_sub(CHILDREN);
         whole
             .coverage
             .notes
@@ -68,9 +66,37 @@ impl Ending {
             .coverage
             .notes
             .extend(note(self.running.len(), running));
-        children.truncate(CHILDREN);
+        whole.coverage.notes.extend(state.take_notes());
         whole.children = children;
         Ok(Some(whole))
+    }
+
+    /// The worst few, and how many more there are. Names come last, for those
+    /// few: each child has files of its own to read them from.
+    fn worst_children(
+        &self,
+        args: &RunArgs,
+        rules: &Rules,
+        one_more: bool,
+        state: &mut State,
+    ) -> (Vec<Report>, usize) {
+        let mut judged: Vec<(Report, &Record)> = Vec::new();
+        for record in &self.children {
+            let report = one(record, args, rules, Look::Glance, state);
+            judged.extend(
+                report
+                    .ok()
+                    .filter(worth_showing)
+                    .map(|report| (report, record)),
+            );
+        }
+        judged.sort_by_key(|(child, _)| (child.worst(), child.process.started_at));
+        let shown = CHILDREN + usize::from(one_more);
+        let left_out = judged.len().saturating_sub(shown);
+        judged.truncate(shown);
+        let mut named =
+            |(report, record)| one(record, args, rules, Look::Child, state).unwrap_or(report);
+        (judged.into_iter().map(&mut named).collect(), left_out)
     }
 
     /// Removes what was kept only for this.
@@ -109,22 +135,43 @@ fn still_runs(record: &Record) -> bool {
             .is_some_and(|process| process.start_ticks == record.name.start_ticks)
 }
 
+/// How one of them is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The program, which the wrapper saw end
+    Last,
+    /// A child that is shown. A build has thousands: only these teach.
+    Child,
+    /// A child, to see whether it is worth showing: without names
+    Glance,
+}
+
 /// A segment does not tell when its process ended, only when it last did
-/// something; `just_ended` is for the one that the wrapper saw end.
-fn one(record: &Record, args: &RunArgs, just_ended: bool) -> Result<Report, Error> {
+/// something, but for [`Look::Last`].
+fn one(
+    record: &Record,
+    args: &RunArgs,
+    rules: &Rules,
+    look: Look,
+    state: &mut State,
+) -> Result<Report, Error> {
     let segment = record.read()?;
     let now_ms = moment_of(&segment.view("The record")?.header());
     let mut taken = take(Target::Ended {
         path: record.path.clone(),
         segment,
     })?;
-    taken.facts.ended_ms = just_ended.then_some(now_ms);
-    let snapshot = taken.snapshot("The record")?;
-    Ok(report(
-        &snapshot,
-        &wanted(&args.select, args.format != Format::Text),
-        names(&snapshot, false).as_mut(),
-    ))
+    taken.facts.ended_ms = (look == Look::Last).then_some(now_ms);
+    let mut snapshot = taken.snapshot("The record")?;
+    let wanted = wanted(&args.select, args.format != Format::Text);
+    let known = state.recall(&snapshot, &wanted);
+    known.process.earlier.sharpen(&mut snapshot);
+    let mut judged = Judged::of(&snapshot, &wanted, &known, look == Look::Glance);
+    if look != Look::Glance {
+        judged.keep(&snapshot, &wanted, state);
+    }
+    rules.apply(&mut judged.report);
+    Ok(judged.report)
 }
 
 /// Suspects and worse, and descriptors that were never closed. Some heap is
@@ -144,14 +191,24 @@ fn note(count: usize, what: &str) -> Option<String> {
     (count > 0).then(|| format!("{count} {noun} {what}."))
 }
 
+/// Why there is no report, as far as that is to be seen from here.
+fn no_record(args: &RunArgs) -> String {
+    let command = safe(&args.command[0].to_string_lossy()).into_owned();
+    match records_in_memory(&Surroundings::default()) {
+        Some(finding) => format!(
+            "`{command}` left no record. {} {}",
+            finding.sentence,
+            finding.remedy.unwrap_or_default()
+        ),
+        None => format!("`{command}` left no record; `memguard doctor {command}` says why."),
+    }
+}
+
 /// Prints or writes it. On the screen it goes to standard error: standard
 /// output is the program's.
 pub fn say(report: Option<&Report>, args: &RunArgs) -> Result<(), Error> {
     let Some(report) = report else {
-        let command = args.command[0].to_string_lossy().into_owned();
-        emit_error(&format!(
-            "memguard: `{command}` left no record; `memguard doctor {command}` says why.\n"
-        ))?;
+        emit_error(&format!("memguard: {}\n", no_record(args)))?;
         return Ok(());
     };
     let text = writer_for(args.format, args.output.as_deref(), false).report(report)?;

@@ -1,5 +1,6 @@
 //! What the program must find as if memguard were not in between: the signal
-//! mask and the ignored signals that memguard itself was started with.
+//! mask, the ignored signals and the closed standard descriptors that memguard
+//! itself was started with.
 //!
 //! One of the two files of the command line with unsafe code.
 #![allow(unsafe_code)]
@@ -7,17 +8,30 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+
+use rustix::process::Pid;
 
 /// Whether SIGPIPE was ignored when memguard was started. Rust's start-up code
 /// ignores it for itself, so this is read before that.
 static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+/// Which of the standard three were closed, a bit each. Rust's start-up code
+/// opens /dev/null in their place.
+static CLOSED: AtomicU8 = AtomicU8::new(0);
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static AT_START: extern "C" fn() = note_pipe;
+static AT_START: extern "C" fn() = note;
 
-extern "C" fn note_pipe() {
+extern "C" fn note() {
+    note_pipe();
+    // SAFETY: asks for flags only.
+    let closed = |fd: &i32| unsafe { libc::fcntl(*fd, libc::F_GETFD) } == -1;
+    let bits = (0..3).filter(closed).fold(0, |bits, fd| bits | 1 << fd);
+    CLOSED.store(bits, Ordering::Relaxed);
+}
+
+fn note_pipe() {
     let mut old = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
     // SAFETY: asks only; `old` is a valid place for the answer, and all-zero
     // bytes are a valid sigaction should the call fail.
@@ -52,16 +66,25 @@ fn mask(status: &str, name: &str) -> u64 {
         .unwrap_or(0)
 }
 
-/// Has the child start with the mask and the ignored signals that we started
-/// with: the standard library clears the mask and SIGPIPE, and the handlers
+/// Has the child start with the mask, the ignored signals and the closed
+/// descriptors that we started with: the standard library clears the mask and SIGPIPE, and the handlers
 /// that pass signals on would become the default at exec.
 pub fn pass_on(command: &mut Command, inherited: Inherited) {
     let pipe = u64::from(PIPE_IGNORED.load(Ordering::Relaxed)) << (libc::SIGPIPE - 1);
     let others = inherited.ignored & !(1 << (libc::SIGPIPE - 1));
     let (blocked, ignored) = (inherited.blocked, others | pipe);
+    let closed = CLOSED.load(Ordering::Relaxed);
     // SAFETY: the closure runs between fork and exec and makes only
-    // async-signal-safe calls on its own captured integers.
-    unsafe { command.pre_exec(move || restore(blocked, ignored)) };
+    // async-signal-safe calls on its own captured integers. What it closes is
+    // /dev/null, put there by nobody that still wants it.
+    unsafe {
+        command.pre_exec(move || {
+            for fd in (0..3).filter(|fd| closed >> fd & 1 == 1) {
+                libc::close(fd);
+            }
+            restore(blocked, ignored)
+        })
+    };
 }
 
 fn restore(blocked: u64, ignored: u64) -> io::Result<()> {
@@ -80,6 +103,12 @@ fn restore(blocked: u64, ignored: u64) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// Sends any signal, those in real time too, to a child not yet waited for.
+pub fn send(child: Pid, signal: i32) {
+    // SAFETY: kill(2) touches no memory of ours.
+    unsafe { libc::kill(child.as_raw_nonzero().get(), signal) };
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A look at the program now and then, while it runs: what the kernel knows
-//! of its sockets is gone once it has ended, and so would be the proof.
+//! of its sockets is gone once it has ended, and so would be the proof. What
+//! the program gives back while it works is learned here: at its end it may
+//! give back everything, which teaches nothing.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -7,7 +9,8 @@ use std::time::{Duration, Instant};
 use crossbeam::channel::{RecvTimeoutError, Sender, bounded};
 
 use crate::attach::target::by_pid;
-use crate::snapshot::take;
+use crate::snapshot::of_target;
+use crate::state::State;
 
 /// Least time between two looks.
 const EVERY: Duration = Duration::from_secs(60);
@@ -29,7 +32,9 @@ impl Looks {
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let start = Instant::now();
                 // Taking a look keeps its facts beside the segment.
-                let _ = by_pid(pid).and_then(take);
+                if let Ok(snapshot) = by_pid(pid).and_then(of_target) {
+                    State::open().learn(&snapshot);
+                }
                 pause = EVERY.max(start.elapsed() * REST);
             }
         };

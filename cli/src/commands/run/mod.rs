@@ -11,11 +11,15 @@ use std::ffi::OsStr;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
 use super::common::{emit_error, fails};
+use super::rules::rules;
 use crate::args::RunArgs;
+use crate::doctor;
 use crate::error::{Error, RunError};
+use crate::rules::Rules;
 use ending::Ending;
 use inherit::Inherited;
 use looks::Looks;
@@ -24,6 +28,8 @@ use supervise::Supervisor;
 /// Runs the verb. The exit code is the program's, as far as it has one.
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let session = session_id();
+    // Better now than after an hour of running.
+    let rules = rules(&args.rules).map_err(|error| RunError::Rules(Box::new(error)))?;
     let mut command = prepare(args, session)?;
     let (pid, status) = supervise(&mut command, &args.command[0])?;
     let code = code_of(status);
@@ -31,7 +37,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let worse = if args.no_report {
         Ok(false)
     } else {
-        conclude(&ending, args)
+        conclude(&ending, args, &rules)
     };
     if !args.keep {
         ending.remove();
@@ -50,8 +56,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 }
 
 /// Says what was held; whether that is as bad as `--fail-on`.
-fn conclude(ending: &Ending, args: &RunArgs) -> Result<bool, Error> {
-    let report = ending.report(args)?;
+fn conclude(ending: &Ending, args: &RunArgs, rules: &Rules) -> Result<bool, Error> {
+    let report = ending.report(args, rules)?;
     ending::say(report.as_ref(), args)?;
     Ok(report.is_some_and(|report| fails(&report, args.fail_on)))
 }
@@ -65,7 +71,9 @@ fn session_id() -> u64 {
 }
 
 fn prepare(args: &RunArgs, session: u64) -> Result<Command, RunError> {
-    let preload = library::preload_value(&library::find()?, std::env::var_os("LD_PRELOAD"))?;
+    let library = library::find()?;
+    refuse_unstartable(&args.command[0], &library)?;
+    let preload = library::preload_value(&library, std::env::var_os("LD_PRELOAD"))?;
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]).env("LD_PRELOAD", preload);
     command
@@ -75,6 +83,23 @@ fn prepare(args: &RunArgs, session: u64) -> Result<Command, RunError> {
         command.env("MEMGUARD_MONITORING_MODE", mode.name());
     }
     Ok(command)
+}
+
+/// What the doctor knows to end at once is better not begun, unless the program
+/// was told to bear it.
+fn refuse_unstartable(name: &OsStr, library: &Path) -> Result<(), RunError> {
+    let options = std::env::var("ASAN_OPTIONS").unwrap_or_default();
+    if options.contains("verify_asan_link_order=0") {
+        return Ok(());
+    }
+    match doctor::unstartable(name, library) {
+        None => Ok(()),
+        Some(finding) => Err(RunError::Unstartable(format!(
+            "{} {}",
+            finding.sentence,
+            finding.remedy.unwrap_or_default()
+        ))),
+    }
 }
 
 fn supervise(command: &mut Command, name: &OsStr) -> Result<(i32, ExitStatus), RunError> {

@@ -2,6 +2,8 @@
 //!
 //! What the terminal sends reaches the program by itself, because it is in the
 //! same process group; only what somebody sent to memguard alone is passed on.
+//! What somebody outside sent to the whole group cannot be told from that, and
+//! the program gets it twice: better than not at all.
 
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -9,18 +11,38 @@ use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use libc::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2, SIGWINCH,
-};
+use libc::SIGCHLD;
 use rustix::process::{Pid, Signal, WaitOptions, getpgid, getpgrp, kill_process, waitpid};
-use signal_hook::flag::register_conditional_default;
+use signal_hook::flag::{register_conditional_default, register_conditional_shutdown};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin, Sent};
 
-const PASSED_ON: [i32; 9] = [
-    SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT, SIGTSTP,
+use super::inherit;
+
+/// Not passed on: what nobody can catch, what the program's own state or our
+/// own access to the terminal gives rise to, and what a fault of ours would.
+const OURS: [i32; 11] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGCHLD,
+    libc::SIGTTIN,
+    libc::SIGTTOU,
+    libc::SIGILL,
+    libc::SIGTRAP,
+    libc::SIGBUS,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+    libc::SIGSYS,
 ];
+
+/// All others, those in real time as well.
+fn passed_on() -> impl Iterator<Item = i32> {
+    let real_time = libc::SIGRTMIN()..=libc::SIGRTMAX();
+    (1..32)
+        .filter(|signal| !OURS.contains(signal))
+        .chain(real_time)
+}
 
 /// Catches signals from before the program starts until it has ended.
 pub struct Supervisor {
@@ -33,10 +55,12 @@ impl Supervisor {
     /// to ignore: what becomes of them is for the program to say.
     pub fn new() -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
-        for signal in PASSED_ON {
-            register_conditional_default(signal, Arc::clone(&over))?;
+        // A pipe without a reader stays an error of ours, never our end.
+        for signal in passed_on().filter(|signal| *signal != libc::SIGPIPE) {
+            register_conditional_default(signal, Arc::clone(&over))
+                .or_else(|_| register_conditional_shutdown(signal, 128 + signal, over.clone()))?;
         }
-        let signals = PASSED_ON.into_iter().chain([SIGCHLD]);
+        let signals = passed_on().chain([SIGCHLD]);
         Ok(Self {
             signals: SignalsInfo::with_exfiltrator(signals, WithOrigin::default())?,
             over,
@@ -52,7 +76,8 @@ impl Supervisor {
             }
             for origin in self.signals.wait() {
                 if origin.signal != SIGCHLD && !reached_already(&origin, pid) {
-                    pass_on(pid, origin.signal);
+                    // It may have ended this very moment; the next wait says so.
+                    inherit::send(pid, origin.signal);
                 }
             }
         };
@@ -84,10 +109,14 @@ fn reap(pid: Pid) -> io::Result<Option<ExitStatus>> {
 /// does a process of the same group that signals its group.
 fn reached_already(origin: &Origin, program: Pid) -> bool {
     match origin.cause {
-        Cause::Kernel => true,
+        // A timer set before memguard was started is the program's: exec
+        // keeps it, fork does not. The rest comes from the terminal.
+        Cause::Kernel => origin.signal != libc::SIGALRM,
         Cause::Sent(Sent::User) => origin.process.as_ref().is_some_and(|sender| {
             let group = Pid::from_raw(sender.pid).and_then(|pid| getpgid(Some(pid)).ok());
-            sender.pid == program.as_raw_nonzero().get()
+            // Our own: a write into a pipe that nobody reads.
+            let own = sender.pid == std::process::id() as i32;
+            own || sender.pid == program.as_raw_nonzero().get()
                 || (group == Some(getpgrp()) && sent_by_child(sender.pid))
         }),
         _ => false,
@@ -116,11 +145,4 @@ fn parent_of(pid: i32) -> Option<i32> {
         .nth(1)?
         .parse()
         .ok()
-}
-
-fn pass_on(pid: Pid, signal: i32) {
-    if let Some(signal) = Signal::from_named_raw(signal) {
-        // It may have ended this very moment; the next wait says so.
-        let _ = kill_process(pid, signal);
-    }
 }

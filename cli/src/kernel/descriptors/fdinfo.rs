@@ -9,7 +9,7 @@ pub enum Facts {
     /// Nothing, or it was not read.
     #[default]
     None,
-    /// A regular file or a memfd.
+    /// A regular file, a memfd or a directory.
     File {
         /// The offset of the open file in bytes.
         position: u64,
@@ -97,7 +97,16 @@ pub fn has_facts(kind: Kind) -> bool {
     use Kind::*;
     matches!(
         kind,
-        Regular | Memfd | Epoll | Timerfd | Inotify | Fanotify | Eventfd | Signalfd | Pidfd
+        Regular
+            | Memfd
+            | Directory
+            | Epoll
+            | Timerfd
+            | Inotify
+            | Fanotify
+            | Eventfd
+            | Signalfd
+            | Pidfd
     )
 }
 
@@ -110,7 +119,7 @@ pub fn parse(kind: Kind, text: &[u8]) -> FdInfo {
 
 fn facts(kind: Kind, text: &[u8]) -> Option<Facts> {
     Some(match kind {
-        Kind::Regular | Kind::Memfd => Facts::File {
+        Kind::Regular | Kind::Memfd | Kind::Directory => Facts::File {
             position: value(text, "pos:")?.parse().ok()?,
             locks: lines(text)
                 .filter(|line| line.starts_with(b"lock:"))

@@ -6,6 +6,7 @@
 
 pub mod fdinfo;
 pub mod kind;
+pub mod stale;
 
 pub use fdinfo::{Facts, Registration, TimerState, Watch};
 pub use kind::{Group, Kind};
@@ -51,6 +52,8 @@ pub struct Descriptor {
     pub inode: u64,
     /// Size in bytes of a regular file or memfd.
     pub size_bytes: Option<u64>,
+    /// Bytes on disk of a regular file.
+    pub disk_bytes: Option<u64>,
     /// When the object was made, in seconds since 1970, where the kernel keeps
     /// that: memfds, and pipes (some kernels move a pipe's on when it is
     /// written to). A file's birth says nothing of its descriptor, and the
@@ -217,6 +220,7 @@ impl Descriptor {
             device: 0,
             inode: text::bracketed(link).unwrap_or(0),
             size_bytes: None,
+            disk_bytes: None,
             made_at_s: None,
             flags: None,
             facts: Facts::None,
@@ -232,6 +236,8 @@ impl Descriptor {
         }
         self.take_deleted(stat.stx_nlink);
         self.size_bytes = matches!(self.kind, Kind::Regular | Kind::Memfd).then_some(stat.stx_size);
+        // Blocks are of 512 bytes whatever the file system's are, stat(2).
+        self.disk_bytes = (self.kind == Kind::Regular).then(|| stat.stx_blocks.saturating_mul(512));
         self.made_at_s = match self.kind {
             Kind::Pipe => Some(stat.stx_ctime.tv_sec),
             Kind::Memfd => Some(stat.stx_btime.tv_sec).filter(|&s| s > 0),

@@ -8,7 +8,7 @@ use crate::detect::place;
 use crate::model::{FdRow, Fds};
 use crate::render::line;
 use crate::render::safe::safe;
-use crate::units::{count, span};
+use crate::units::{bytes, count, span};
 
 const COLUMNS: [Column; 7] = [
     right("FD"),
@@ -71,6 +71,27 @@ fn object(open: &FdRow) -> String {
     match (&open.local, &open.peer) {
         (Some(local), Some(peer)) => format!("{local} -> {peer}"),
         (None, Some(end)) | (Some(end), None) => end.clone(),
-        (None, None) => open.path.clone().unwrap_or_default(),
+        (None, None) => named(open),
+    }
+}
+
+/// The path, and what else there is to say in a few words.
+fn named(open: &FdRow) -> String {
+    let path = open.path.clone().unwrap_or_default();
+    let more = [
+        open.held_bytes.map(|held| format!("holds {}", bytes(held))),
+        open.timer
+            .map(|timer| match (timer.armed, timer.unread_ticks) {
+                (_, unread) if unread > 0 => format!("{} unread", count(unread)),
+                (true, _) => "armed".to_owned(),
+                (false, _) => "not armed".to_owned(),
+            }),
+        open.registrations
+            .map(|n| format!("{} registered", count(n))),
+    ];
+    let more: Vec<String> = more.into_iter().flatten().collect();
+    match more.is_empty() {
+        true => path,
+        false => format!("{path}, {}", more.join(", ")),
     }
 }

@@ -6,7 +6,7 @@ use super::report::{INDENT, faint};
 use super::style::{FAINT, STRONG, of, paint};
 use super::wrap::{cut, cut_front, width, wrap};
 use crate::detect::place;
-use crate::model::{Finding, Frame};
+use crate::model::{Finding, Frame, Resource, Verdict};
 use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
@@ -32,8 +32,15 @@ pub fn full(out: &mut String, finding: &Finding, layout: Layout) {
         format_args!("{label} {}  {place}", paint(STRONG, what)),
     );
     out.push_str(&wrap(&safe(&finding.summary), INDENT, layout.width));
+    if !finding.labels.is_empty() {
+        let labels = format!("Label: {}.", finding.labels.join(", "));
+        out.push_str(&wrap(&safe(&labels), INDENT, layout.width));
+    }
     for fact in &finding.evidence {
         out.push_str(&faint(&wrap(&safe(fact), INDENT + 2, layout.width)));
+    }
+    if finding.verdict < Verdict::Early {
+        out.push_str(&faint(&wrap(&finding.id, INDENT + 2, layout.width)));
     }
     stack(out, &finding.stack, layout);
     examples(out, finding, layout);
@@ -60,7 +67,8 @@ fn certainty(finding: &Finding) -> Option<String> {
     })
 }
 
-fn stack(out: &mut String, stack: &[Frame], layout: Layout) {
+/// The calls of a stack.
+pub fn stack(out: &mut String, stack: &[Frame], layout: Layout) {
     let shown = if layout.all {
         stack.len()
     } else {
@@ -95,6 +103,14 @@ fn stack(out: &mut String, stack: &[Frame], layout: Layout) {
     }
 }
 
+fn unused(open: &Resource) -> &'static str {
+    if open.peer.is_some() {
+        "no data"
+    } else {
+        "not used"
+    }
+}
+
 fn function(frame: &Frame) -> String {
     let unknown = || format!("{:#x}", frame.offset.unwrap_or(0));
     frame
@@ -119,8 +135,14 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
         EXAMPLES.min(finding.resources.len())
     };
     for open in &finding.resources[..shown] {
-        let mut words: Vec<String> = open.fd.map(|fd| format!("fd {fd}")).into_iter().collect();
-        words.extend(open.state.clone());
+        let mut words: Vec<String> = open
+            .pid
+            .map(|pid| format!("pid {pid}"))
+            .into_iter()
+            .collect();
+        words.extend(open.fd.map(|fd| format!("fd {fd}")));
+        words.extend(open.what.clone());
+        words.extend(open.state.clone().filter(|_| open.what.is_none()));
         words.extend(open.path.clone());
         words.extend(
             open.local
@@ -131,10 +153,20 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
                     None => local.clone(),
                 }),
         );
+        words.extend(
+            open.held_bytes
+                .filter(|_| open.deleted == Some(true))
+                .map(|held| format!("holds {} of disk", bytes(held))),
+        );
+        words.extend(
+            open.timer
+                .filter(|timer| timer.unread_ticks > 0)
+                .map(|timer| format!("{} unread", count(timer.unread_ticks))),
+        );
         words.extend(open.age_s.map(|age| format!("{} old", span(age))));
         words.extend(
             open.idle_s
-                .map(|idle| format!("no data for {}", span(idle))),
+                .map(|idle| format!("{} for {}", unused(open), span(idle))),
         );
         line(
             out,

@@ -8,7 +8,7 @@ use crate::model::{List, ListRow};
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     right("PID"),
     elastic("NAME", Cut::End),
     left("MODE"),
@@ -17,6 +17,7 @@ const COLUMNS: [Column; 9] = [
     right("LIVE HEAP"),
     right("FDS"),
     left("VERDICT"),
+    left("HEALTH"),
     elastic("COMMAND", Cut::End),
 ];
 
@@ -60,6 +61,7 @@ fn row(row: &ListRow) -> Vec<Cell> {
         row.verdict.map_or_else(Cell::default, |verdict| {
             Cell::styled(verdict.name(), of(verdict))
         }),
+        row.grade.clone().unwrap_or_default().into(),
         Cell::styled(safe(&cmdline), FAINT),
     ]
 }

@@ -1,21 +1,24 @@
 //! For people: the first screen answers is there a leak, where, how sure, how
 //! long until it hurts, and what to type next.
 
+mod closes;
 mod doctor;
 mod fds;
 mod finding;
 mod fix;
+mod learned;
 mod list;
 mod next;
 mod report;
 mod style;
+mod sums;
 mod table;
 mod wrap;
 mod young;
 
 use super::{Layout, Render};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, FixReport, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report};
 
 /// The text writer. It always colours; whoever prints it takes colours out
 /// where they are not wanted.
@@ -62,5 +65,13 @@ impl Render for Text {
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {
         Ok(doctor::text(doctor, self.layout))
+    }
+
+    fn learned(&self, learned: &Learned) -> Result<String, OutputError> {
+        Ok(learned::programs(learned, self.layout))
+    }
+
+    fn labels(&self, labels: &Labels) -> Result<String, OutputError> {
+        Ok(learned::labels(labels, self.layout))
     }
 }

@@ -34,6 +34,12 @@ fn next(report: &Report) -> Vec<(String, &'static str)> {
     if !report.process.alive {
         return of_ended(report);
     }
+    // Of several processes the one that is worst.
+    let worst = report
+        .findings
+        .first()
+        .and_then(|worst| worst.processes.first());
+    let pid = worst.map_or(pid, |share| share.pid);
     match report.findings.first() {
         Some(worst) if worst.verdict == Verdict::Leak => of_leak(pid, worst),
         Some(worst) if worst.verdict < Verdict::Early => of_suspect(pid, worst),
@@ -62,16 +68,22 @@ fn of_ended(report: &Report) -> Vec<(String, &'static str)> {
 }
 
 fn of_leak(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
+    let left = |state: Option<&str>| state == Some("CLOSE_WAIT");
+    let all_left = worst.resources.iter().all(|one| left(one.state.as_deref()));
+    let which = match all_left {
+        true => "--state close_wait",
+        false => "--sort age",
+    };
     let kind = worst.kind.name();
     vec![(
-        format!("memguard fds {pid} --kind {kind} --state close_wait"),
+        format!("memguard fds {pid} --kind {kind} {which}"),
         "every one of them",
     )]
 }
 
 fn of_suspect(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
     let kind = worst.kind.name();
-    if worst.kind == Kind::Memory {
+    if matches!(worst.kind, Kind::Memory | Kind::Caches) {
         return vec![
             (
                 format!("memguard mode {pid} deep --for 15m"),

@@ -2,10 +2,11 @@
 
 use super::super::Layout;
 use super::finding::full;
-use super::next;
 use super::style::{FAINT, GOOD, STRONG, of, paint};
+use super::sums;
 use super::wrap::{cut, wrap};
 use super::young;
+use super::{closes, next};
 use crate::model::{Finding, HeapCoverage, Held, Kind, Report, Verdict};
 use crate::render::line;
 use crate::render::safe::safe;
@@ -17,6 +18,7 @@ pub const INDENT: usize = 9;
 /// Appends the report.
 pub fn write(out: &mut String, report: &Report, layout: Layout) {
     head(out, report, layout);
+    others(out, report, layout);
     line(out, format_args!("{}", answer(report, layout)));
     let judged = |finding: &&Finding| finding.verdict < Verdict::Early || layout.all;
     for finding in report.findings.iter().filter(judged) {
@@ -26,6 +28,7 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
     if !layout.all {
         young::young(out, report, layout);
     }
+    closes::write(out, &report.bad_closes, layout);
     totals(out, report, layout);
     next::write(out, report);
 }
@@ -34,12 +37,7 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
 fn head(out: &mut String, report: &Report, layout: Layout) {
     let process = &report.process;
     let mut facts = vec![format!("pid {}", process.pid)];
-    let verb = if process.alive { "up" } else { "ended after" };
-    facts.extend(
-        process
-            .uptime_s
-            .map(|seconds| format!("{verb} {}", span(seconds))),
-    );
+    facts.extend(lifetime(report));
     facts.extend(process.mode.map(|mode| match mode.name() {
         "off" => "monitoring off".to_owned(),
         name => format!("{name} mode"),
@@ -75,6 +73,37 @@ fn head(out: &mut String, report: &Report, layout: Layout) {
     );
 }
 
+/// `and 2 more: pid 4313, 4314`
+fn others(out: &mut String, report: &Report, layout: Layout) {
+    let pids: Vec<String> = report
+        .processes
+        .iter()
+        .skip(1)
+        .map(|process| process.pid.to_string())
+        .collect();
+    if !pids.is_empty() {
+        let text = format!("and {} more: pid {}", pids.len(), pids.join(", "));
+        out.push_str(&faint(&wrap(&text, 2, layout.width)));
+    }
+}
+
+/// How long it ran, or how much of that is known.
+fn lifetime(report: &Report) -> Option<String> {
+    let process = &report.process;
+    let seen = |start| report.taken_at.duration_since(start).as_secs_f64().max(0.0);
+    match (process.uptime_s.map(span), process.alive) {
+        (Some(up), true) => Some(format!("up {up}")),
+        (Some(up), false) => Some(format!("ended after {up}")),
+        (None, true) => None,
+        (None, false) => Some(process.started_at.map_or("ended".to_owned(), |start| {
+            format!(
+                "ended, last did something {} after its start",
+                span(seen(start))
+            )
+        })),
+    }
+}
+
 /// The answer to the first question, in one line.
 fn answer(report: &Report, layout: Layout) -> String {
     let n = |verdict| {
@@ -84,9 +113,10 @@ fn answer(report: &Report, layout: Layout) -> String {
             .filter(|finding| finding.verdict == verdict)
             .count()
     };
-    let (leaks, suspects, early) = (
+    let (leaks, growing, suspects, early) = (
         n(Verdict::Leak),
-        n(Verdict::Suspect) + n(Verdict::Growing),
+        n(Verdict::Growing),
+        n(Verdict::Suspect),
         if layout.all {
             n(Verdict::Early)
         } else {
@@ -105,6 +135,12 @@ fn answer(report: &Report, layout: Layout) -> String {
         parts.push(paint(
             of(Verdict::Leak),
             format!("Leaks in {}", places(leaks)),
+        ));
+    }
+    if growing > 0 {
+        parts.push(paint(
+            of(Verdict::Growing),
+            format!("{} growing", places(growing)),
         ));
     }
     if suspects > 0 {
@@ -162,6 +198,9 @@ fn totals(out: &mut String, report: &Report, layout: Layout) {
         None => format!("descriptors {}", count(open)),
     }));
     labelled(out, if alive { "Uses" } else { "Used" }, &room, layout);
+    labelled(out, "Memory", &sums::memory(report), layout);
+    labelled(out, "Health", &sums::health(report), layout);
+    labelled(out, "Hidden", &sums::hidden(report), layout);
     if report.process.instrumented {
         labelled(out, "Covers", &covers(report), layout);
     }

@@ -92,7 +92,7 @@ impl Young {
     /// Bytes and count; what a few samples stand for has no four digits.
     fn figures(&self, exact: bool) -> (String, String) {
         match self.bytes {
-            Some(held) if !exact => (
+            Some(held) if !exact && self.kind == Kind::Memory => (
                 format!("~{}", rough_bytes(held)),
                 format!("~{}", count(roughly(self.count))),
             ),
@@ -133,7 +133,7 @@ fn by_place(report: &Report, verdict: Verdict) -> Vec<Young> {
 /// A few of the heap and a few of the rest, so that neither hides the other.
 fn balanced(young: &[Young], most: usize) -> Vec<&Young> {
     let (heap, rest): (Vec<&Young>, Vec<&Young>) =
-        young.iter().partition(|young| young.bytes.is_some());
+        young.iter().partition(|young| young.kind == Kind::Memory);
     rest.into_iter()
         .take(most)
         .chain(heap.into_iter().take(most))

@@ -1,0 +1,114 @@
+//! The report on one look, with all that is known beside it.
+
+use std::collections::BTreeMap;
+
+use super::names::names;
+use crate::detect::{Context, Found, Label, Symbolise, Wanted, find, finding_id, place, report};
+use crate::model::{Finding, Frame, Report, SuppressedRule, Verdict};
+use crate::snapshot::{Site, Snapshot};
+use crate::state::process::Decision;
+use crate::state::{Known, State};
+
+/// Sites that are given a name at one look, beside those of findings.
+const MOST_NAMED: usize = 64;
+
+/// A report, and what it decided of every site, wanted or not.
+pub struct Judged {
+    /// The report
+    pub report: Report,
+    decisions: Vec<Decision>,
+    places: BTreeMap<String, String>,
+}
+
+impl Judged {
+    /// Judges a look.
+    pub fn of(snapshot: &Snapshot, wanted: &Wanted, known: &Known, no_symbols: bool) -> Self {
+        let context = known.context();
+        let mut symbols = names(snapshot, no_symbols);
+        let mut report = report(snapshot, wanted, &context, symbols.as_mut());
+        let decisions = decisions(snapshot, wanted, known);
+        let mut places: BTreeMap<String, String> = report
+            .findings
+            .iter()
+            .filter_map(|finding| Some((finding.id.clone(), named(&finding.stack)?)))
+            .collect();
+        places.extend(of_the_nameless(snapshot, known, symbols.as_mut()));
+        hide(&mut report, &context);
+        Self {
+            report,
+            decisions,
+            places,
+        }
+    }
+
+    /// Keeps what it taught.
+    pub fn keep(&self, snapshot: &Snapshot, wanted: &Wanted, state: &mut State) {
+        state.keep(snapshot, wanted, &self.decisions, &self.places);
+    }
+}
+
+/// What the numbers decide does not depend on what somebody wanted to see, nor
+/// on what somebody said: else it would outlast a label that is taken back.
+fn decisions(snapshot: &Snapshot, wanted: &Wanted, known: &Known) -> Vec<Decision> {
+    let context = Context {
+        labels: BTreeMap::new(),
+        ..known.context()
+    };
+    let everything = Wanted {
+        kinds: Vec::new(),
+        born_after_ms: None,
+        all: true,
+        ..wanted.clone()
+    };
+    let (found, _) = find(snapshot, &everything, &context);
+    let decision = |found: &Found| Decision {
+        site: found.site,
+        verdict: found.verdict(),
+    };
+    found.iter().map(decision).collect()
+}
+
+/// None while it is only a file and an offset.
+fn named(stack: &[Frame]) -> Option<String> {
+    stack
+        .iter()
+        .any(|frame| frame.function.is_some())
+        .then(|| place(stack))
+}
+
+/// Sites that give back all they make are in no finding. Some of them are
+/// named at each look, until all are.
+fn of_the_nameless(
+    snapshot: &Snapshot,
+    known: &Known,
+    symbols: &mut dyn Symbolise,
+) -> Vec<(String, String)> {
+    let nameless = |site: &Site| {
+        let id = finding_id(site.kind?, site.key);
+        let known = known.program.sites.get(&id);
+        let wanted = site.stats.deaths > 0 && known.is_none_or(|known| known.place.is_none());
+        wanted.then_some((id, site.frames.clone()))
+    };
+    let sites = snapshot.sites.all.iter().filter_map(nameless);
+    sites
+        .take(MOST_NAMED)
+        .filter_map(|(id, frames)| Some((id, named(&symbols.stack(&snapshot.modules, &frames))?)))
+        .collect()
+}
+
+/// What somebody labelled as meant to be held is not shown, only counted.
+fn hide(report: &mut Report, context: &Context<'_>) {
+    let shown = |finding: &Finding| {
+        finding.verdict != Verdict::Held || context.labels.get(&finding.id) != Some(&Label::Ok)
+    };
+    let all = std::mem::take(&mut report.findings);
+    let (shown, hidden): (Vec<Finding>, Vec<Finding>) = all.into_iter().partition(shown);
+    report.findings = shown;
+    if !hidden.is_empty() {
+        report.suppressed.push(SuppressedRule {
+            rule: "memguard label ok".to_owned(),
+            count: hidden.len() as u64,
+            objects: hidden.iter().map(|finding| finding.count).sum(),
+        });
+    }
+}

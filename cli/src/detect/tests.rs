@@ -1,0 +1,291 @@
+//! Findings on snapshots made by hand.
+
+use shm_protocol::hist::{BUCKETS, bucket};
+use shm_protocol::view::PointInfo;
+
+use super::context::Unlearned;
+use super::*;
+use crate::model::Report;
+use crate::snapshot::{Descriptor, Facts, FdFact, Live, Site, SocketFact, Stats};
+
+const HOUR_MS: u64 = 3_600_000;
+
+/// An hour old, with room for a thousand descriptors.
+fn empty() -> Snapshot {
+    let facts = Facts {
+        alive: true,
+        fd_limit: Some(1_000),
+        memory_headroom_bytes: Some(1 << 30),
+        ..Facts::default()
+    };
+    let mut snapshot = Snapshot::build(facts, &[], None, "").unwrap();
+    snapshot.process.instrumented = true;
+    snapshot.moment_ms = HOUR_MS;
+    snapshot
+}
+
+/// A site that closed so many, each within a second.
+fn site(snapshot: &mut Snapshot, kind: Kind, closed: u64) -> usize {
+    let mut lifetimes = [0; BUCKETS];
+    (0..closed).for_each(|at| lifetimes[bucket(100 + at * 900 / closed)] += 1);
+    snapshot.sites.all.push(Site {
+        kind: Some(kind),
+        frames: vec![],
+        key: snapshot.sites.all.len() as u64 + 1,
+        stats: Stats {
+            first_ms: 0,
+            births: closed,
+            deaths: closed,
+            est_births: closed as f64,
+            longest_ms: if closed > 0 { 999 } else { 0 },
+            lifetimes,
+            points: vec![PointInfo {
+                at_ms: HOUR_MS,
+                births: closed,
+                deaths: closed,
+            }],
+        },
+        live: Live::default(),
+    });
+    snapshot.sites.all.len() - 1
+}
+
+/// One more socket of a site, unused for so long.
+fn hold(snapshot: &mut Snapshot, site: usize, born_ms: u64, idle_ms: Option<u64>) {
+    let socket = SocketFact {
+        state: Some("ESTABLISHED".into()),
+        sent_ms: idle_ms,
+        received_ms: idle_ms,
+        ..SocketFact::default()
+    };
+    let at = snapshot.descriptors.len();
+    snapshot.descriptors.push(Descriptor {
+        fd: at as i32,
+        kind: snapshot.sites.all[site].kind,
+        born_ms: Some(born_ms),
+        origin_known: true,
+        fact: Some(FdFact {
+            what: "tcp".into(),
+            socket: Some(socket),
+            ..FdFact::default()
+        }),
+        ..Descriptor::default()
+    });
+    let site = &mut snapshot.sites.all[site];
+    site.stats.births += 1;
+    site.live.add(born_ms, 1.0, 0.0);
+    site.live.descriptors.push(at);
+}
+
+/// One every half minute for an hour, forgotten at once.
+fn leaks(snapshot: &mut Snapshot, site: usize) {
+    for at in 0..120 {
+        hold(snapshot, site, at * 30_000, Some(HOUR_MS - at * 30_000));
+    }
+}
+
+fn said(snapshot: &Snapshot, context: &Context<'_>) -> Report {
+    report(snapshot, &Wanted::default(), context, &mut Offsets)
+}
+
+fn verdicts(report: &Report) -> Vec<(Kind, Verdict)> {
+    let all = report.findings.iter();
+    all.map(|finding| (finding.kind, finding.verdict)).collect()
+}
+
+#[test]
+fn a_leak_is_told_from_the_pool_beside_it() {
+    let mut snapshot = empty();
+    let pool = site(&mut snapshot, Kind::Sockets, 0);
+    (0..100).for_each(|at| hold(&mut snapshot, pool, at, Some(600_000)));
+    let leaky = site(&mut snapshot, Kind::Sockets, 5_000);
+    leaks(&mut snapshot, leaky);
+    hold(&mut snapshot, leaky, HOUR_MS - 500, Some(0));
+    let report = said(&snapshot, &Context::default());
+    assert_eq!(
+        verdicts(&report),
+        [
+            (Kind::Sockets, Verdict::Leak),
+            (Kind::Sockets, Verdict::Held)
+        ]
+    );
+    let leak = &report.findings[0];
+    // Those of the last two minutes may still be at work.
+    assert_eq!((leak.count, leak.resources.len()), (116, 116));
+    assert_eq!(leak.confidence, Some(0.99));
+    assert!(leak.stays.unwrap().low > 0.01 && leak.stays.unwrap().high < 0.04);
+    assert!(leak.exhaustion_s.unwrap() < 8.0 * 3600.0);
+    assert!(!leak.survival.is_empty() && leak.survival.len() <= 20);
+    let plain = leak.summary.replace('\u{a0}', " ");
+    assert!(
+        plain.starts_with("5 000 of 5 121 sockets from an unknown place were closed within 999 ms"),
+        "{plain}"
+    );
+    assert!(
+        plain.contains("116 are 3 min to 60 min old, none closed since"),
+        "{plain}"
+    );
+    assert!(plain.contains("descriptors run out in"), "{plain}");
+    assert!(
+        leak.evidence
+            .iter()
+            .any(|fact| fact.contains("fewer than 1 of")),
+        "{:?}",
+        leak.evidence
+    );
+}
+
+#[test]
+fn the_same_in_use_or_of_unknown_use_is_no_leak() {
+    for idle_ms in [Some(0), None] {
+        let mut snapshot = empty();
+        let busy = site(&mut snapshot, Kind::Sockets, 5_000);
+        (0..120).for_each(|at| hold(&mut snapshot, busy, at * 30_000, idle_ms));
+        let report = said(&snapshot, &Context::default());
+        assert_eq!(verdicts(&report), [(Kind::Sockets, Verdict::Suspect)]);
+        assert_eq!(report.findings[0].confidence, Some(0.5));
+    }
+}
+
+#[test]
+fn passed_descriptors_are_never_called_unused() {
+    let mut snapshot = empty();
+    let passed = site(&mut snapshot, Kind::Sockets, 5_000);
+    leaks(&mut snapshot, passed);
+    snapshot
+        .descriptors
+        .iter_mut()
+        .for_each(|open| open.elsewhere = true);
+    let report = said(&snapshot, &Context::default());
+    assert_eq!(report.findings[0].verdict, Verdict::Suspect);
+}
+
+#[test]
+fn heap_that_only_grows_may_be_a_cache() {
+    let mut snapshot = empty();
+    let grows = site(&mut snapshot, Kind::Memory, 0);
+    let partly = site(&mut snapshot, Kind::Memory, 5_000);
+    for site in [grows, partly] {
+        let site = &mut snapshot.sites.all[site];
+        site.stats.births += 120;
+        (0..120).for_each(|at| site.live.add(at * 30_000, 10.0, 10_000_000.0));
+    }
+    let report = said(&snapshot, &Context::default());
+    assert_eq!(
+        verdicts(&report),
+        [
+            (Kind::Caches, Verdict::Growing),
+            (Kind::Memory, Verdict::Suspect)
+        ]
+    );
+    let cache = &report.findings[0];
+    assert!(cache.id.starts_with("memory-"), "{}", cache.id);
+    assert!(
+        cache.summary.ends_with("may be a cache."),
+        "{}",
+        cache.summary
+    );
+    assert!(
+        cache.summary.contains("memory runs out in"),
+        "{}",
+        cache.summary
+    );
+    let only = |kind| {
+        let wanted = Wanted {
+            kinds: vec![kind],
+            ..Wanted::default()
+        };
+        find(&snapshot, &wanted, &Context::default()).0.len()
+    };
+    assert_eq!(
+        (only(Kind::Memory), only(Kind::Caches), only(Kind::Files)),
+        (2, 1, 0)
+    );
+}
+
+#[test]
+fn labels_and_earlier_looks_are_heeded() {
+    let mut snapshot = empty();
+    let leaky = site(&mut snapshot, Kind::Sockets, 5_000);
+    leaks(&mut snapshot, leaky);
+    let id = finding_id(Kind::Sockets, 1);
+    let with = |labels: &[Label], looks: Looks| {
+        let context = Context {
+            looks,
+            priors: &Unlearned,
+            labels: labels.iter().map(|label| (id.clone(), *label)).collect(),
+        };
+        said(&snapshot, &context).findings[0].clone()
+    };
+    let ok = with(&[Label::Ok], Looks::default());
+    assert_eq!((ok.verdict, ok.confidence), (Verdict::Held, None));
+    let leak = with(&[Label::Leak], Looks::default());
+    assert_eq!((leak.verdict, leak.confidence), (Verdict::Leak, Some(1.0)));
+    let between = Looks {
+        number: 4,
+        counted: false,
+        ..Looks::default()
+    };
+    assert_eq!(with(&[], between.clone()).verdict, Verdict::Early);
+    let last = Looks {
+        last: [(id.clone(), Verdict::Leak)].into(),
+        ..between
+    };
+    assert_eq!(with(&[], last).count, 116);
+}
+
+#[test]
+fn a_false_alarm_asks_for_more_looks() {
+    #[derive(Debug)]
+    struct Burnt;
+    impl Priors for Burnt {
+        fn of(&self, _: u64, _: Kind) -> Option<Prior> {
+            Some(Prior {
+                extra_looks: 2,
+                ..Prior::default()
+            })
+        }
+    }
+    let mut snapshot = empty();
+    let leaky = site(&mut snapshot, Kind::Sockets, 5_000);
+    leaks(&mut snapshot, leaky);
+    let at = |number| {
+        let context = Context {
+            looks: Looks {
+                number,
+                ..Looks::default()
+            },
+            priors: &Burnt,
+            ..Context::default()
+        };
+        said(&snapshot, &context).findings[0].verdict
+    };
+    assert_eq!(
+        [at(1), at(2), at(3)],
+        [Verdict::Early, Verdict::Early, Verdict::Leak]
+    );
+}
+
+/// What detection costs; `cargo test --release -p memguard --lib
+/// twenty_thousand -- --ignored --nocapture` prints it.
+#[test]
+#[ignore = "prints a time"]
+fn twenty_thousand_sites_and_a_hundred_thousand_descriptors() {
+    let mut snapshot = empty();
+    for at in 0..20_000 {
+        let kind = [Kind::Sockets, Kind::Files, Kind::Memory][at % 3];
+        let site = site(&mut snapshot, kind, (at % 50 * 10) as u64);
+        for one in 0..5 {
+            hold(
+                &mut snapshot,
+                site,
+                (at * 7 + one * 700_000) as u64,
+                Some(1_000_000),
+            );
+        }
+    }
+    let start = std::time::Instant::now();
+    let (found, _) = find(&snapshot, &Wanted::default(), &Context::default());
+    println!("{} findings in {:?}", found.len(), start.elapsed());
+    assert!(found.len() > 10_000);
+}

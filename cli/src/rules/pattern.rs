@@ -1,0 +1,235 @@
+//! The patterns of rules: globs over names and paths, and networks.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use globset::{GlobBuilder, GlobMatcher};
+
+/// `*`, `?`, `[a-z]`, `{a,b}` and, in paths, `**`; `\` makes them plain.
+#[derive(Debug, Clone)]
+pub struct Glob {
+    matcher: GlobMatcher,
+    has_folder: bool,
+}
+
+impl Glob {
+    /// For names of functions and processes: `*` is any text.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn name(text: &str) -> Result<Self, String> {
+        Self::new(text, false)
+    }
+
+    /// For paths: `*` ends at a slash, `**` does not.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn path(text: &str) -> Result<Self, String> {
+        Self::new(text, true)
+    }
+
+    fn new(text: &str, path: bool) -> Result<Self, String> {
+        let glob = GlobBuilder::new(text)
+            .literal_separator(path)
+            .backslash_escape(true)
+            .build()
+            .map_err(|error| error.kind().to_string())?;
+        Ok(Self {
+            matcher: glob.compile_matcher(),
+            has_folder: text.contains('/'),
+        })
+    }
+
+    /// Whether it is this text.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        self.matcher.is_match(text)
+    }
+
+    /// Whether it is this path or, without a slash in it, its file name.
+    #[must_use]
+    pub fn is_path(&self, path: &str) -> bool {
+        let path = path.strip_suffix(" (deleted)").unwrap_or(path);
+        let file = path.rsplit('/').next().unwrap_or(path);
+        self.is(if self.has_folder { path } else { file })
+    }
+
+    /// Whether it is this function, with or without its arguments and what
+    /// the compiler appends to the parts of one that it split.
+    #[must_use]
+    pub fn is_function(&self, name: &str) -> bool {
+        let bare = without_arguments(name);
+        let whole = without_clone(bare);
+        let shorter = |long: &str, short: &str| short.len() < long.len() && self.is(short);
+        self.is(name) || shorter(name, bare) || shorter(bare, whole)
+    }
+}
+
+/// A text as a glob that is that text and no other.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    globset::escape(&text.replace('\\', "\\\\"))
+}
+
+/// `f(int) const` without what belongs to its call.
+fn without_arguments(name: &str) -> &str {
+    let end = name.strip_suffix(" const").unwrap_or(name);
+    if !end.ends_with(')') {
+        return name;
+    }
+    let mut depth = 0;
+    for (at, byte) in end.bytes().enumerate().rev() {
+        match byte {
+            b')' => depth += 1,
+            b'(' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            return if at == 0 { name } else { &name[..at] };
+        }
+    }
+    name
+}
+
+/// `f.part.0` is a part of `f`.
+fn without_clone(name: &str) -> &str {
+    const MARKS: [&str; 5] = [".part.", ".constprop.", ".isra.", ".cold", ".lto_priv."];
+    let first = MARKS.iter().filter_map(|mark| name.find(mark)).min();
+    match first {
+        Some(at) if at > 0 => &name[..at],
+        _ => name,
+    }
+}
+
+/// An address, or all that begin with the same bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    bits: u128,
+    mask: u128,
+}
+
+impl Network {
+    /// `10.0.0.9`, `10.0.0.0/8`, `::1`, `fd00::/8`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, length) = match text.split_once('/') {
+            Some((address, length)) => (address, Some(length.parse::<u32>().ok()?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        // IPv4 lies in the last 32 bits.
+        let (width, before) = if address.is_ipv4() {
+            (32, 96)
+        } else {
+            (128, 0)
+        };
+        let length = length.unwrap_or(width);
+        let free = 128 - before - length.min(width);
+        let mask = u128::MAX.checked_shl(free).unwrap_or(0);
+        (length <= width).then(|| Self {
+            bits: bits(address) & mask,
+            mask,
+        })
+    }
+
+    /// Whether the address of `10.0.0.9:443` or `[::1]:443` is in it.
+    #[must_use]
+    pub fn has(&self, peer: &str) -> bool {
+        let address = peer.parse::<SocketAddr>();
+        address.is_ok_and(|peer| bits(peer.ip()) & self.mask == self.bits)
+    }
+}
+
+/// One space for both families; `::ffff:10.0.0.9` is 10.0.0.9.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(four) => four.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(six) => Ipv6Addr::to_bits(six),
+    }
+}
+
+/// The port of `10.0.0.9:443` or `[::1]:443`.
+#[must_use]
+pub fn port(address: &str) -> Option<u16> {
+    address.parse::<SocketAddr>().ok().map(|it| it.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_star_ends_at_a_slash_in_paths_only() {
+        let log = Glob::path("/var/log/*.log").unwrap();
+        assert!(log.is_path("/var/log/a.log") && log.is_path("/var/log/a.log (deleted)"));
+        assert!(!log.is_path("/var/log/x/a.log"));
+        assert!(Glob::path("/var/**").unwrap().is_path("/var/log/x/a.log"));
+        assert!(Glob::path("*.log").unwrap().is_path("/var/log/x/a.log"));
+        assert!(Glob::name("std::*").unwrap().is("std::a/b"));
+        assert!(Glob::name("[").is_err());
+    }
+
+    #[test]
+    fn functions_go_by_their_bare_name_too() {
+        let glob = Glob::name("ask_price").unwrap();
+        for name in [
+            "ask_price",
+            "ask_price(int, char*)",
+            "ask_price.part.0",
+            "ask_price(void (*)(int)) const",
+        ] {
+            assert!(glob.is_function(name), "{name}");
+        }
+        for name in ["task_price", "ask_prices", "ask_price::x()", "(ask_price)"] {
+            assert!(!glob.is_function(name), "{name}");
+        }
+        assert!(Glob::name("f(int)").unwrap().is_function("f(int)"));
+        assert!(
+            Glob::name("A::operator()")
+                .unwrap()
+                .is_function("A::operator()(int)")
+        );
+    }
+
+    #[test]
+    fn networks_of_both_families() {
+        let is = |net: &str, peer: &str| Network::parse(net).unwrap().has(peer);
+        assert!(is("10.0.0.9", "10.0.0.9:443") && !is("10.0.0.9", "10.0.0.8:443"));
+        assert!(is("10.0.0.0/8", "10.200.0.1:1") && !is("10.0.0.0/8", "11.0.0.1:1"));
+        assert!(is("10.0.0.0/8", "[::ffff:10.1.1.1]:9"));
+        assert!(is("0.0.0.0/0", "9.9.9.9:1") && !is("0.0.0.0/0", "[::1]:1"));
+        assert!(is("fd00::/8", "[fd12::1]:80") && is("::/0", "[::1]:1") && is("::1", "[::1]:5"));
+        assert!(!is("10.0.0.0/8", "/run/socket"));
+        for bad in [
+            "",
+            "10.0.0",
+            "10.0.0.0/33",
+            "::/129",
+            "10.0.0.0/x",
+            "localhost",
+        ] {
+            assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+        assert_eq!(
+            (port("[::1]:443"), port("10.0.0.9:80"), port("x")),
+            (Some(443), Some(80), None)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn a_plain_text_is_itself(text in "[ -~]{1,40}", other in "[ -~]{1,40}") {
+            let glob = Glob::name(&plain(&text)).unwrap();
+            prop_assert!(glob.is(&text));
+            prop_assert_eq!(glob.is(&other), text == other);
+        }
+
+        #[test]
+        fn any_name_is_survived(name in "\\PC{0,30}") {
+            let _ = Glob::name("*").unwrap().is_function(&name);
+            let _ = Glob::name(&name).map(|glob| glob.is_path(&name));
+            let _ = Network::parse(&name);
+        }
+    }
+}

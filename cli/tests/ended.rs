@@ -1,0 +1,241 @@
+//! Records without a process: whose they are, when they go, and what may be
+//! said of an end that nobody saw.
+
+mod support;
+
+use std::mem::offset_of;
+use std::os::unix::fs::chown;
+use std::process::Command;
+
+use memguard::snapshot::Facts;
+use shm_protocol::codes::{Kind, State};
+use shm_protocol::layout::Header;
+use support::segment::{Made, namespace};
+use support::{assert_refused, code, free_pid, json, memguard, run, stderr, stdout};
+use tempfile::tempdir;
+
+fn pids(folder: &std::path::Path) -> Vec<i64> {
+    let list = json(folder, &["list", "--format", "json"]);
+    let rows = list["processes"].as_array().unwrap().clone();
+    let dead = rows.iter().filter(|row| row["alive"] == false);
+    dead.map(|row| row["pid"].as_i64().unwrap()).collect()
+}
+
+#[test]
+fn a_record_that_its_process_did_not_want_goes_at_sight() {
+    let folder = tempdir().unwrap();
+    let mut made = Made::new(free_pid(), 7);
+    let kept = made.keep(folder.path());
+    assert_eq!(pids(folder.path()), [i64::from(made.pid)]);
+    made.put32(offset_of!(Header, state), State::Unwanted as u32);
+    made.keep(folder.path());
+    assert!(pids(folder.path()).is_empty());
+    assert!(!kept.exists());
+}
+
+#[test]
+fn an_end_that_nobody_saw_is_not_made_up() {
+    let folder = tempdir().unwrap();
+    let mut made = Made::new(free_pid(), 0);
+    made.put(offset_of!(Header, tick_s), 0);
+    for fd in 3..9 {
+        made.descriptor(fd, Kind::File, 16);
+    }
+    made.keep(folder.path());
+    let word = made.pid.to_string();
+    let report = json(folder.path(), &["report", "--format", "json", &word]);
+    assert!(report["process"]["uptime_s"].is_null(), "{report}");
+    let notes = report["coverage"]["notes"].to_string();
+    assert!(notes.contains("Nobody saw the process end"), "{notes}");
+    let early = |finding: &serde_json::Value| finding["verdict"] == "early";
+    assert!(!report["findings"].as_array().unwrap().iter().any(early));
+    let text = stdout(&run(folder.path(), &["report", &word]));
+    assert!(
+        text.contains("ended, last did something 16 ms after its start"),
+        "{text}"
+    );
+    assert!(!text.contains("too young"), "{text}");
+}
+
+#[test]
+fn two_users_records_of_one_process_are_told_apart_by_a_person() {
+    if !memguard_tests::skip::root("two_users_records_of_one_process_are_told_apart_by_a_person") {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let mut made = Made::new(free_pid(), 7);
+    let word = made.pid.to_string();
+    let own = made.keep(folder.path());
+    let copy = made.keep_for(folder.path(), 65534);
+    chown(&copy, Some(65534), Some(65534)).unwrap();
+    // The copy still names us in its header: it is no rival, but no record.
+    let read = run(folder.path(), &["report", copy.to_str().unwrap()]);
+    assert_eq!(code(&read), 0, "named by a person: {}", stderr(&read));
+    let listed = json(folder.path(), &["list", "--format", "json"]);
+    assert!(listed["notes"].to_string().contains("does not own"));
+    made.put32(offset_of!(Header, uid), 65534);
+    made.keep_for(folder.path(), 65534);
+    for target in [word.as_str(), "handmade"] {
+        let refused = run(folder.path(), &["report", target]);
+        assert_eq!(code(&refused), 3);
+        let said = stderr(&refused);
+        for path in [&own, &copy] {
+            assert!(said.contains(path.to_str().unwrap()), "{said}");
+        }
+    }
+    std::fs::remove_file(copy).unwrap();
+    assert_eq!(code(&run(folder.path(), &["report", &word])), 0);
+}
+
+#[test]
+fn earlier_images_of_a_process_do_not_make_its_name_ambiguous() {
+    let folder = tempdir().unwrap();
+    let made = Made::new(free_pid(), 7);
+    let path = made.keep(folder.path());
+    let name = path.to_str().unwrap().strip_suffix('0').unwrap();
+    std::fs::copy(&path, format!("{name}1")).unwrap();
+    let report = json(folder.path(), &["report", "--format", "json", "handmade"]);
+    assert_eq!(report["process"]["pid"], made.pid);
+}
+
+#[test]
+fn the_pid_that_list_shows_is_the_one_that_report_knows() {
+    let folder = tempdir().unwrap();
+    let mut made = Made::new(7, 7);
+    made.put(offset_of!(Header, pid_namespace), 12_345);
+    let kept = made.keep(folder.path());
+    let elsewhere = kept.with_file_name("12345.7.7.0");
+    std::fs::rename(&kept, &elsewhere).unwrap();
+    let outer = free_pid();
+    let look = Facts {
+        pid: outer,
+        alive: true,
+        ..Facts::default()
+    };
+    let look = serde_json::to_vec(&look).unwrap();
+    std::fs::write(elsewhere.with_file_name("12345.7.7.0.look"), look).unwrap();
+    assert_ne!(namespace(), 12_345);
+    assert_eq!(pids(folder.path()), [i64::from(outer)]);
+    let report = json(
+        folder.path(),
+        &["report", "--format", "json", &outer.to_string()],
+    );
+    assert_eq!(report["process"]["pid"], outer);
+}
+
+#[test]
+fn a_damaged_record_of_a_dead_process_can_only_be_deleted() {
+    let folder = tempdir().unwrap();
+    let mut made = Made::new(free_pid(), 7);
+    made.put(offset_of!(Header, used_bytes), 1 << 30);
+    made.keep(folder.path());
+    assert_refused(
+        &run(folder.path(), &["report", &made.pid.to_string()]),
+        4,
+        "delete that file",
+    );
+}
+
+#[test]
+fn a_zombie_has_ended() {
+    let folder = tempdir().unwrap();
+    let mut child = Command::new("true").spawn().unwrap();
+    let pid = child.id();
+    let ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.contains(") Z ")
+    };
+    while !ended() {
+        std::thread::yield_now();
+    }
+    assert_refused(
+        &run(folder.path(), &["report", &pid.to_string()]),
+        3,
+        "has ended without a record and only waits for its parent",
+    );
+    child.wait().unwrap();
+}
+
+#[test]
+fn without_proc_nothing_is_called_ended() {
+    if !memguard_tests::skip::root("without_proc_nothing_is_called_ended") {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let own = std::process::id().to_string();
+    for words in [vec!["list"], vec!["report", &own], vec!["fds", "sh"]] {
+        let mut command = Command::new("unshare");
+        command.args([
+            "-m",
+            "sh",
+            "-c",
+            "mount -t tmpfs none /proc && exec \"$@\"",
+            "sh",
+        ]);
+        command.arg(env!("CARGO_BIN_EXE_memguard")).args(&words);
+        let done = command.env("MEMGUARD_DIR", folder.path()).output();
+        assert_refused(&done.unwrap(), 3, "/proc is not mounted");
+    }
+}
+
+#[test]
+fn a_folder_that_the_library_refuses_is_refused_here_too() {
+    let folder = tempdir().unwrap();
+    let long = format!("/{}", "x".repeat(200));
+    for bad in ["relative", "/", long.as_str()] {
+        let done = |words: &[&str]| {
+            let mut command = memguard(folder.path());
+            command.env("MEMGUARD_DIR", bad).current_dir(folder.path());
+            command.args(words).output().unwrap()
+        };
+        assert_refused(&done(&["list"]), 2, "MEMGUARD_DIR");
+        assert_refused(&done(&["run", "--", "true"]), 125, "MEMGUARD_DIR");
+        let doctor = stdout(&done(&["doctor", "sleep"]));
+        assert!(doctor.contains("is no absolute path"), "{doctor}");
+    }
+}
+
+#[test]
+fn a_file_name_need_not_be_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempdir().unwrap();
+    let made = Made::new(free_pid(), 7);
+    made.keep(folder.path());
+    let name = std::ffi::OsStr::from_bytes(b"saved\xff.mg");
+    let done = |words: &[&std::ffi::OsStr]| {
+        let mut command = memguard(folder.path());
+        let command = command.args(words).current_dir(folder.path());
+        command.output().unwrap()
+    };
+    let pid = made.pid.to_string();
+    let saved = done(&["snapshot".as_ref(), pid.as_ref(), "-o".as_ref(), name]);
+    assert_eq!(code(&saved), 0, "{}", stderr(&saved));
+    for verb in ["report", "fds"] {
+        let shown = done(&[verb.as_ref(), name]);
+        assert_eq!(code(&shown), 0, "{}", stderr(&shown));
+    }
+}
+
+#[test]
+fn a_dash_is_standard_output() {
+    let folder = tempdir().unwrap();
+    let made = Made::new(free_pid(), 7);
+    made.keep(folder.path());
+    let word = made.pid.to_string();
+    let plain = run(folder.path(), &["report", "--format", "json", &word]);
+    let dashed = run(
+        folder.path(),
+        &["report", "--format", "json", "-o", "-", &word],
+    );
+    let head = |output: &std::process::Output| stdout(output).lines().count();
+    assert!(head(&plain) > 10 && head(&plain) == head(&dashed));
+    let saved = run(folder.path(), &["snapshot", &word, "-o", "-"]);
+    assert_eq!(code(&saved), 0);
+    let file = folder.path().join("saved.mg");
+    std::fs::write(&file, &saved.stdout).unwrap();
+    let again = json(
+        folder.path(),
+        &["report", "--format", "json", file.to_str().unwrap()],
+    );
+    assert_eq!(again["process"]["pid"], made.pid);
+}

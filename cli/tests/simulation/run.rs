@@ -1,0 +1,171 @@
+//! Runs of a pattern, looked at as `report` would.
+
+use memguard::detect::model::{Sort, judge, measure};
+use memguard::model::Verdict;
+
+use super::patterns::{Health, PATTERNS, Pattern, Thing};
+use super::random::Random;
+use super::site::{Activity, Recorded};
+
+/// How the runs are looked at.
+#[derive(Clone, Copy)]
+pub struct Setting<'a> {
+    pub runs: u64,
+    pub seed: u64,
+    /// Moments of the looks, in seconds
+    pub looks: &'a [f64],
+    pub activity: Activity,
+    /// Whether an earlier run taught anything
+    pub learned: bool,
+    /// Replaces the floor of the pattern's kind
+    pub floor_s: Option<f64>,
+}
+
+impl Setting<'_> {
+    /// The first runs of a program, with activity known.
+    pub fn first(runs: u64) -> Self {
+        Self {
+            runs,
+            seed: 1,
+            looks: &[],
+            activity: Activity::Known,
+            learned: false,
+            floor_s: None,
+        }
+    }
+}
+
+/// How many runs got which verdict, at the worst of all their looks.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Shares {
+    pub leak: u64,
+    pub growing: u64,
+    pub suspect: u64,
+    pub held: u64,
+    pub early: u64,
+    /// Of those that were a leak at any look, those that were one at the last
+    pub at_last: u64,
+}
+
+impl Shares {
+    fn add(&mut self, worst: Verdict) {
+        *match worst {
+            Verdict::Leak => &mut self.leak,
+            Verdict::Growing => &mut self.growing,
+            Verdict::Suspect => &mut self.suspect,
+            Verdict::Held => &mut self.held,
+            Verdict::Early => &mut self.early,
+        } += 1;
+    }
+}
+
+/// Every run's worst verdict.
+pub fn simulate(pattern: &Pattern, setting: &Setting<'_>) -> Shares {
+    let mut shares = Shares::default();
+    for run in 0..setting.runs {
+        let mut random = Random::new(setting.seed << 32 | run << 8);
+        let until = setting.looks.last().copied().unwrap_or_default();
+        let prior = setting.learned.then(|| {
+            // A healthy program's earlier run; a leaky one's before its leak.
+            let lesson = if pattern.kind == Health::Leaky {
+                &PATTERNS[0]
+            } else {
+                pattern
+            };
+            let mut earlier = Random::new(setting.seed << 32 | run << 8 | 1);
+            Recorded::until(
+                &made(lesson, &mut earlier, 1800.0),
+                1800.0,
+                setting.activity,
+            )
+            .lesson()
+        });
+        let things = made(pattern, &mut random, until);
+        let verdicts: Vec<Verdict> = setting
+            .looks
+            .iter()
+            .enumerate()
+            .map(|(at, now)| verdict(pattern, &things, *now, at as u32 + 1, setting, prior))
+            .collect();
+        shares.add(
+            verdicts
+                .iter()
+                .copied()
+                .min_by_key(rank)
+                .unwrap_or(Verdict::Early),
+        );
+        shares.at_last += u64::from(verdicts.last() == Some(&Verdict::Leak));
+    }
+    shares
+}
+
+/// Held says more than early: once seen for long enough, that is the word.
+fn rank(verdict: &Verdict) -> u8 {
+    match verdict {
+        Verdict::Leak => 0,
+        Verdict::Growing => 1,
+        Verdict::Suspect => 2,
+        Verdict::Held => 3,
+        Verdict::Early => 4,
+    }
+}
+
+fn made(pattern: &Pattern, random: &mut Random, until: f64) -> Vec<Thing> {
+    let mut things = (pattern.make)(random, until);
+    things.sort_by(|a, b| a.born.total_cmp(&b.born));
+    things
+}
+
+fn verdict(
+    pattern: &Pattern,
+    things: &[Thing],
+    now: f64,
+    look: u32,
+    setting: &Setting<'_>,
+    prior: Option<memguard::detect::Prior>,
+) -> Verdict {
+    let recorded = Recorded::until(things, now, setting.activity);
+    let found = measure(
+        &recorded.data(setting.floor_s.unwrap_or(pattern.floor_s), prior),
+        look,
+    );
+    judge(&[found], Sort::Scarce, look)[0].verdict
+}
+
+/// Seconds until half of the runs of a 10 % leak at 2 a second are found,
+/// when somebody asks every second.
+pub fn median_time_to_detect(floor_s: f64, runs: u64) -> f64 {
+    let pattern = PATTERNS
+        .iter()
+        .find(|one| one.name == "10 % of 2 a second")
+        .unwrap();
+    let mut found: Vec<f64> = (0..runs)
+        .map(|run| {
+            let mut random = Random::new(7 << 32 | run << 8);
+            let things = made(pattern, &mut random, 600.0);
+            let setting = Setting {
+                floor_s: Some(floor_s),
+                ..Setting::first(1)
+            };
+            let looks = counted_looks(600.0).into_iter().enumerate();
+            let mut looks = looks.filter(|(at, now)| {
+                verdict(pattern, &things, *now, *at as u32 + 1, &setting, None) == Verdict::Leak
+            });
+            looks.next().map_or(f64::INFINITY, |(_, now)| now)
+        })
+        .collect();
+    found.sort_by(f64::total_cmp);
+    found[found.len() / 2]
+}
+
+/// The looks that count, of one every second.
+fn counted_looks(until: f64) -> Vec<f64> {
+    let mut looks: Vec<f64> = Vec::new();
+    for second in 1..=until as u64 {
+        let now = second as f64;
+        if looks.last().is_none_or(|last| now >= 1.5 * last) {
+            looks.push(now);
+        }
+    }
+    looks
+}

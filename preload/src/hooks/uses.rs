@@ -1,0 +1,271 @@
+//! Calls that use a descriptor: they stamp it, and jump on.
+//!
+//! A stub touches no register that carries an argument and leaves nothing on
+//! the stack, so that arguments, results, errno and cancellation stay libc's
+//! business: ten instructions, no clock, no system call. Most numbers lie in
+//! the first run of stamps; higher ones, and a thread whose uses are counted
+//! out, go by a helper that keeps all registers.
+//!
+//! Callers may leave the upper half of an int's register as it is. Such a
+//! number looks too high for the first run, and the helper looks at its lower
+//! half.
+
+use crate::interpose::{pop, push, stub_asm};
+use crate::page::{PAGE, Page, Stamps};
+use crate::stamps::{self, FIRST_ROWS, USE, WAIT};
+use core::ffi::{CStr, c_void};
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+const BELOW: usize = offset_of!(Page, stamps) + offset_of!(Stamps, below);
+const FIRST: usize = offset_of!(Page, stamps) + offset_of!(Stamps, first);
+const NOW: usize = offset_of!(Page, stamps) + offset_of!(Stamps, now);
+const RUNS: usize = offset_of!(Page, stamps) + offset_of!(Stamps, runs);
+
+const _: () = assert!(offset_of!(crate::tls::Block, flags) == 32);
+
+/// Counts `{takes}` down, and lets the tick move when they are counted out;
+/// threads whose descriptors are not the segment's go on at 3.
+macro_rules! count {
+    () => {
+        "mov r11, qword ptr [rip + memguard_tls@GOTTPOFF]
+         sub dword ptr fs:[r11 + 32], {takes}
+         js 4f
+         1:"
+    };
+}
+
+/// The way on, and where [`count`] goes when uses are counted out.
+macro_rules! go_on {
+    () => {
+        "3:
+         jmp qword ptr [rip + {next}]
+         4:
+         call {counted_out}
+         test r10d, r10d
+         jnz 1b
+         jmp 3b"
+    };
+}
+
+macro_rules! body {
+    // The descriptor comes first.
+    (first $takes:expr, $next:path) => {
+        stub_asm!([
+            count!(),
+            "cmp rdi, qword ptr [rip + {page} + {below}]",
+            "jae 5f",
+            "mov r11, qword ptr [rip + {page} + {first}]",
+            "mov r10d, dword ptr [rip + {page} + {now}]",
+            "cmp dword ptr [r11 + 4 * rdi], r10d",
+            "jne 6f",
+            go_on!(),
+            "6:",
+            "mov dword ptr [r11 + 4 * rdi], r10d",
+            "jmp 3b",
+            "5:",
+            "mov r10d, edi",
+            "call {far}",
+            "jmp 3b",
+        ]
+            takes = const $takes, next = sym $next, counted_out = sym counted_out, far = sym far,
+            page = sym PAGE, below = const BELOW, first = const FIRST, now = const NOW)
+    };
+    // Two of them come, in these registers.
+    ($one:literal $other:literal, $next:path) => {
+        stub_asm!([
+            count!(),
+            concat!("mov r10d, ", $one),
+            "call {far}",
+            concat!("mov r10d, ", $other),
+            "call {far}",
+            go_on!(),
+        ] takes = const USE, next = sym $next, counted_out = sym counted_out, far = sym far)
+    };
+    // None comes: it waits for many.
+    (none, $next:path) => {
+        stub_asm!([count!(), go_on!()]
+            takes = const WAIT, next = sym $next, counted_out = sym counted_out)
+    };
+}
+
+/// Declares a stub for each function: `name(where its descriptors come)`.
+macro_rules! uses {
+    ($($name:ident($($how:tt)*);)*) => {
+        $(mod $name {
+            use super::*;
+
+            pub static NEXT: AtomicPtr<c_void> = AtomicPtr::new(unresolved as *mut c_void);
+
+            #[unsafe(naked)]
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name() {
+                body!($($how)*, NEXT)
+            }
+
+            /// Called before our constructor ran.
+            #[unsafe(naked)]
+            unsafe extern "C" fn unresolved() {
+                stub_asm!([
+                    push!("rdi"), push!("rsi"), push!("rdx"), push!("rcx"), push!("r8"), push!("r9"),
+                    push!("rax"),
+                    "call {resolve}",
+                    pop!("rax"), pop!("r9"), pop!("r8"), pop!("rcx"), pop!("rdx"), pop!("rsi"),
+                    pop!("rdi"),
+                    "jmp qword ptr [rip + {next}]",
+                ] resolve = sym resolve_all, next = sym NEXT)
+            }
+        })*
+
+        /// Finds all originals now, so that no stub looks one up later.
+        pub extern "C" fn resolve_all() {
+            $(resolve(&$name::NEXT, concat!(stringify!($name), "\0"));)*
+        }
+    };
+}
+
+uses! {
+    read(first USE);
+    __read(first USE);
+    __read_chk(first USE);
+    readv(first USE);
+    pread(first USE);
+    pread64(first USE);
+    __pread64(first USE);
+    __pread_chk(first USE);
+    __pread64_chk(first USE);
+    preadv(first USE);
+    preadv64(first USE);
+    preadv2(first USE);
+    preadv64v2(first USE);
+    write(first USE);
+    __write(first USE);
+    writev(first USE);
+    pwrite(first USE);
+    pwrite64(first USE);
+    __pwrite64(first USE);
+    pwritev(first USE);
+    pwritev64(first USE);
+    pwritev2(first USE);
+    pwritev64v2(first USE);
+    send(first USE);
+    __send(first USE);
+    sendto(first USE);
+    sendmmsg(first USE);
+    recv(first USE);
+    __recv_chk(first USE);
+    recvfrom(first USE);
+    __recvfrom_chk(first USE);
+    vmsplice(first USE);
+    // libc's own calls within these go past the hooks.
+    dprintf(first USE);
+    vdprintf(first USE);
+    __dprintf_chk(first USE);
+    __vdprintf_chk(first USE);
+    eventfd_read(first USE);
+    eventfd_write(first USE);
+    mq_send(first USE);
+    mq_timedsend(first USE);
+    mq_receive(first USE);
+    mq_timedreceive(first USE);
+    timerfd_settime(first USE);
+    timerfd_gettime(first USE);
+    getdents64(first USE);
+    lseek(first USE);
+    lseek64(first USE);
+    __lseek(first USE);
+    fsync(first USE);
+    fdatasync(first USE);
+    ftruncate(first USE);
+    ftruncate64(first USE);
+    // What devices are used by.
+    ioctl(first USE);
+    sendfile("edi" "esi");
+    sendfile64("edi" "esi");
+    tee("edi" "esi");
+    splice("edi" "edx");
+    copy_file_range("edi" "edx");
+    epoll_wait(first WAIT);
+    epoll_pwait(first WAIT);
+    epoll_pwait2(first WAIT);
+    poll(none);
+    __poll(none);
+    __poll_chk(none);
+    ppoll(none);
+    __ppoll_chk(none);
+    select(none);
+    __select(none);
+    pselect(none);
+}
+
+fn resolve(next: &AtomicPtr<c_void>, name: &'static str) {
+    let name = CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or_default();
+    let found = crate::boot::next(name);
+    let way = if found.is_null() {
+        missing as *mut c_void
+    } else {
+        found
+    };
+    next.store(way, Ordering::Relaxed);
+}
+
+/// libc has no such function.
+extern "C" fn missing() -> isize {
+    super::missing() as isize
+}
+
+/// Lets the tick move. In r10d: whether the descriptor is to be stamped.
+/// Keeps every other register but r11; functions with `...` take numbers in
+/// vector registers too.
+#[unsafe(naked)]
+pub unsafe extern "C" fn counted_out() {
+    stub_asm!([
+        push!("rdi"), push!("rsi"), push!("rdx"), push!("rcx"), push!("r8"), push!("r9"), push!("rax"),
+        "sub rsp, 136",
+        ".cfi_adjust_cfa_offset 136",
+        "movups [rsp], xmm0",
+        "movups [rsp + 16], xmm1",
+        "movups [rsp + 32], xmm2",
+        "movups [rsp + 48], xmm3",
+        "movups [rsp + 64], xmm4",
+        "movups [rsp + 80], xmm5",
+        "movups [rsp + 96], xmm6",
+        "movups [rsp + 112], xmm7",
+        "call {look}",
+        "movzx r10d, al",
+        "movups xmm0, [rsp]",
+        "movups xmm1, [rsp + 16]",
+        "movups xmm2, [rsp + 32]",
+        "movups xmm3, [rsp + 48]",
+        "movups xmm4, [rsp + 64]",
+        "movups xmm5, [rsp + 80]",
+        "movups xmm6, [rsp + 96]",
+        "movups xmm7, [rsp + 112]",
+        "add rsp, 136",
+        ".cfi_adjust_cfa_offset -136",
+        pop!("rax"), pop!("r9"), pop!("r8"), pop!("rcx"), pop!("rdx"), pop!("rsi"), pop!("rdi"),
+        "ret",
+    ] look = sym stamps::look_at_clock)
+}
+
+/// Stamps the number in r10d. Keeps every register but r10 and r11.
+#[unsafe(naked)]
+pub unsafe extern "C" fn far() {
+    stub_asm!([
+        push!("rax"),
+        "mov r11d, r10d",
+        "or r11d, {low}",
+        "bsr r11d, r11d",
+        "lea rax, [rip + {page} + {runs}]",
+        "mov r11, qword ptr [rax + 8 * r11]",
+        "test r11, r11",
+        "jz 2f",
+        "mov eax, dword ptr [rip + {page} + {now}]",
+        "cmp dword ptr [r11 + 4 * r10], eax",
+        "je 2f",
+        "mov dword ptr [r11 + 4 * r10], eax",
+        "2:",
+        pop!("rax"),
+        "ret",
+    ] low = const FIRST_ROWS - 1, page = sym PAGE, runs = const RUNS, now = const NOW)
+}

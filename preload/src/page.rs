@@ -1,0 +1,54 @@
+//! The page that fork wipes.
+//!
+//! What must be gone in a forked child at once lives here: whether there is a
+//! segment, and where descriptors are stamped. It is a page of the library's
+//! own zeroed data, at a known place, so that a stub reaches it without asking
+//! for its address first.
+
+use crate::segment::Segment;
+use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+
+/// Zeros: no segment, nothing to stamp.
+#[repr(C, align(4096))]
+pub struct Page {
+    pub segment: AtomicPtr<Segment>,
+    pub phase: AtomicU32,
+    pub image: AtomicU32,
+    pub since_ns: AtomicU64,
+    pub stamps: Stamps,
+}
+
+/// What the stubs of `hooks::uses` need.
+#[repr(C, align(64))]
+pub struct Stamps {
+    /// Numbers below are stamped at `first`. 0: none are.
+    pub below: AtomicU64,
+    /// The first run of stamps.
+    pub first: AtomicPtr<AtomicU32>,
+    /// The value of a stamp now: the tick plus one.
+    pub now: AtomicU32,
+    /// By the highest set bit of a number: where number 0 would be, if the run
+    /// that the number lies in began there. Null: those are not stamped.
+    pub runs: [AtomicPtr<AtomicU32>; 32],
+}
+
+impl Page {
+    const fn new() -> Page {
+        Page {
+            segment: AtomicPtr::new(core::ptr::null_mut()),
+            phase: AtomicU32::new(0),
+            image: AtomicU32::new(0),
+            since_ns: AtomicU64::new(0),
+            stamps: Stamps {
+                below: AtomicU64::new(0),
+                first: AtomicPtr::new(core::ptr::null_mut()),
+                now: AtomicU32::new(0),
+                runs: [const { AtomicPtr::new(core::ptr::null_mut()) }; 32],
+            },
+        }
+    }
+}
+
+const _: () = assert!(size_of::<Page>() == 4096);
+
+pub static PAGE: Page = Page::new();
