@@ -18,7 +18,8 @@ pub enum Rate {
 #[command(
     after_help = "Examples:\n  memguard fix 4312 --dry-run                  the plan, with every condition\n  \
     memguard fix server --kind sockets           asks once, then a canary, a tenth, all\n  \
-    memguard fix server sockets-1f2e3d4c5b6a7988 --max 10 --yes\n\n\
+    memguard fix server sockets-1f2e3d4c5b6a7988 --max 10 --yes\n  \
+    memguard fix server --raise-limit --yes      more descriptors, as many as it may have\n\n\
     Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes\n\
     it itself; a timer is stopped and can be set back with `memguard undo`."
 )]
@@ -44,6 +45,9 @@ pub struct FixArgs {
     /// Touch at most this many objects
     #[arg(long, value_name = "N")]
     pub max: Option<usize>,
+    /// Also raise the limit on descriptors as far as the program may have it, unless it uses select
+    #[arg(long)]
+    pub raise_limit: bool,
     /// Objects a second, or `unlimited`
     #[arg(long, default_value = "200", value_parser = parse_rate, value_name = "N")]
     pub rate: Rate,

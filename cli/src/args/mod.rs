@@ -13,6 +13,7 @@ mod run;
 mod shell;
 mod snapshot;
 mod time;
+mod undo;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -32,6 +33,7 @@ pub use run::RunArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 pub use snapshot::SnapshotArgs;
 pub use time::parse_span;
+pub use undo::UndoArgs;
 
 /// Finds what a running program forgot to give back: memory, files, sockets.
 #[derive(Debug, Parser)]
@@ -98,6 +100,8 @@ pub enum Command {
     Fds(FdsArgs),
     /// Give back what leaks, without harm: plan, canary, then all
     Fix(FixArgs),
+    /// Set back what a fix stopped, or list what can be set back
+    Undo(UndoArgs),
     /// Save all that is known about a process to a file
     Snapshot(SnapshotArgs),
     /// Switch a running process between light, deep and off

@@ -12,11 +12,15 @@ use crate::attach::{Target, resolve};
 use crate::detect::{find, report};
 use crate::error::{Error, TargetError};
 use crate::fix::ladder::{Pace, climb};
+use crate::fix::limit;
 use crate::fix::plan::{Wish, confirm, plan};
 use crate::fix::protect::Protection;
-use crate::model::{FixItem, FixOutcome, FixReport, Report, Verdict};
+use crate::fix::undo::setting;
+use crate::model::{FixItem, FixLimit, FixOutcome, FixReport, Report, Verdict};
 use crate::snapshot::{Snapshot, of_target};
 use crate::state::State;
+use crate::state::audit::Journal;
+use rustix::time::Itimerspec;
 
 /// Between the two looks that must agree.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
@@ -36,18 +40,18 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
         )?;
         return Ok(ExitCode::SUCCESS);
     }
-    if plan.items.iter().any(|item| item.passes()) {
+    let raises = plan.limit.as_ref().is_some_and(FixLimit::passes);
+    if raises || plan.items.iter().any(FixItem::passes) {
         if !agreed(args, &plan)? {
             return Ok(ExitCode::SUCCESS);
         }
         std::thread::sleep(SECOND_LOOK);
         plan = confirm(plan, look(args, &wish, pid)?);
     }
-    climb(
-        &mut plan,
-        pid,
-        &mut pace(args, &mut progress, &mut |_, _| ()),
-    );
+    if let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) {
+        limit::raise(pid, limit);
+    }
+    carry_out(args, pid, &mut plan);
     emit(
         &table_writer(&args.output).fix(&plan)?,
         args.output.output.as_deref(),
@@ -55,10 +59,28 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     Ok(code(&plan))
 }
 
+/// Acts on the items, and keeps every action in the log.
+fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
+    let mut journal = match Journal::open(pid, plan.process.name()) {
+        Ok(journal) => Some(journal),
+        Err(why) => {
+            plan.notes
+                .push(format!("What is done is not kept in the log: {why}"));
+            None
+        }
+    };
+    let mut kept = |at: usize, item: &FixItem, timer: Option<&Itimerspec>| {
+        let timer = timer.map(setting);
+        journal
+            .as_mut()
+            .is_some_and(|journal| journal.add(at, item, timer).is_ok())
+    };
+    climb(plan, pid, &mut pace(args, &mut progress, &mut kept));
+}
+
 fn wish(args: &FixArgs) -> Wish {
     Wish {
         findings: args.findings.clone(),
-        most: args.max,
         min_age: args.select.min_age,
         protection: Protection::default()
             .and(args.protect_port.iter().copied(), [])
@@ -104,6 +126,8 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
     let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
     rules(&args.rules)?.apply(&mut shown);
     plan.items.retain(|item| is_shown(item, &shown));
+    plan.items.truncate(args.max.unwrap_or(usize::MAX));
+    plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
     Ok(plan)
 }
 
@@ -112,7 +136,10 @@ fn is_shown(item: &FixItem, report: &Report) -> bool {
     report.findings.iter().any(|finding| {
         finding.id == item.finding
             && finding.verdict == Verdict::Leak
-            && finding.resources.iter().any(|open| open.fd == item.fd)
+            && finding.resources.iter().any(|open| match item.entry {
+                Some(_) => open.what.as_ref() == Some(&item.what),
+                None => open.fd == item.fd,
+            })
     })
 }
 
@@ -129,7 +156,9 @@ fn agreed(args: &FixArgs, plan: &FixReport) -> Result<bool, Error> {
     }
     emit_error(&writer_for(Format::Text, None, false).fix(plan)?)?;
     let open = plan.items.iter().filter(|item| item.passes()).count();
-    emit_error(&format!("Fix these {open}? [y/N] "))?;
+    let limit = plan.limit.as_ref().is_some_and(FixLimit::passes);
+    let also = if limit { " and raise the limit" } else { "" };
+    emit_error(&format!("Fix these {open}{also}? [y/N] "))?;
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -146,8 +175,12 @@ fn progress(done: usize, total: usize) {
 
 /// 5 when it was stopped for harm, or when every single item was refused.
 fn code(plan: &FixReport) -> ExitCode {
+    let raised = plan
+        .limit
+        .as_ref()
+        .is_none_or(|limit| limit.raised == Some(true));
     let refused = !plan.items.is_empty() && plan.count(FixOutcome::Refused) == plan.items.len();
-    ExitCode::from(if plan.stopped.is_some() || refused {
+    ExitCode::from(if plan.stopped.is_some() || refused || !raised {
         5
     } else {
         0

@@ -16,6 +16,7 @@ mod report;
 mod rules;
 mod run;
 mod snapshot;
+mod undo;
 
 use std::process::ExitCode;
 
@@ -38,6 +39,7 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Command::Report(args) => report::run(&args),
         Command::Fds(args) => fds::run(&args),
         Command::Fix(args) => fix::run(&args),
+        Command::Undo(args) => undo::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Mode(args) => mode::run(&args),
         Command::Label(args) => label::run(&args),

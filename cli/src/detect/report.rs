@@ -115,9 +115,8 @@ fn finding(
             .map(|at| resource(snapshot, &snapshot.descriptors[*at]))
             .chain(things.map(|thing| thing_resource(snapshot, thing)))
             .collect(),
+        fixable: fix != Fix::None && found.verdict() == Verdict::Leak && snapshot.facts.alive,
         fix,
-        // No command carries it out yet.
-        fixable: false,
         processes: Vec::new(),
     }
 }
@@ -218,16 +217,16 @@ fn fix_of(snapshot: &Snapshot, found: &Found) -> Fix {
     if found.things.iter().any(stale) {
         return Fix::EpollDel;
     }
-    let tcp = |at: &usize| {
-        snapshot.descriptors[*at]
-            .fact
-            .as_ref()
-            .is_some_and(|fact| fact.what == "tcp")
+    let all = |what: &str| {
+        let is = |at: &usize| {
+            let fact = snapshot.descriptors[*at].fact.as_ref();
+            fact.is_some_and(|fact| fact.what == what)
+        };
+        !found.descriptors.is_empty() && found.descriptors.iter().all(is)
     };
-    let all_tcp = !found.descriptors.is_empty() && found.descriptors.iter().all(tcp);
-    if found.kind == Kind::Sockets && all_tcp {
-        Fix::Eof
-    } else {
-        Fix::None
+    match found.kind {
+        Kind::Sockets if all("tcp") => Fix::Eof,
+        Kind::Timers if all("timerfd") => Fix::Disarm,
+        _ => Fix::None,
     }
 }

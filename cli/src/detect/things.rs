@@ -47,6 +47,7 @@ mod tests {
             epoll: 4,
             fd,
             stale,
+            ..RegistrationFact::default()
         };
         let facts = Facts {
             alive: true,

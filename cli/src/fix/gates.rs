@@ -8,6 +8,7 @@ use super::protect::Protection;
 use crate::detect::Found;
 use crate::detect::lifetimes::lifetimes;
 use crate::model::{FixGate, Verdict};
+use crate::snapshot::facts::{RegistrationFact, StaleFact};
 use crate::snapshot::{Descriptor, FdFact, Snapshot, SocketFact};
 use crate::units::span;
 
@@ -45,7 +46,7 @@ fn gate(name: &str, open: bool, fact: impl Into<String>) -> FixGate {
 #[must_use]
 pub fn common(case: &Case<'_>) -> Vec<FixGate> {
     vec![
-        verdict(case),
+        verdict(case.found),
         standard(case),
         created_here(case),
         one_owner(case),
@@ -75,17 +76,70 @@ fn fact<'a>(case: &Case<'a>) -> Option<&'a FdFact> {
     case.open.fact.as_ref()
 }
 
-fn verdict(case: &Case<'_>) -> FixGate {
-    let how = match case.found.decision.confidence {
-        Some(sure) if sure >= 1.0 => "leak, proven".to_owned(),
-        Some(sure) => format!(
-            "{}, {:.0} % sure",
-            case.found.verdict().name(),
-            sure * 100.0
-        ),
-        None => case.found.verdict().name().to_owned(),
+/// Shut for programs that are never touched.
+#[must_use]
+pub fn process(snapshot: &Snapshot, protection: &Protection) -> Option<FixGate> {
+    let name = snapshot.process.comm.as_deref()?;
+    let pattern = protection.covers_process(name)?;
+    Some(gate("process", false, format!("{pattern} is protected")))
+}
+
+/// The gates of a timer that is to be stopped.
+#[must_use]
+pub fn timer(case: &Case<'_>) -> Vec<FixGate> {
+    let timer = fact(case).and_then(|fact| fact.timer).unwrap_or_default();
+    let mut gates = common(case);
+    gates.push(gate(
+        "armed",
+        timer.armed,
+        if timer.armed {
+            "it runs"
+        } else {
+            "it does not run"
+        },
+    ));
+    gates.push(gate(
+        "unread",
+        timer.unread_ticks > 0,
+        format!("{} expirations that nobody read", timer.unread_ticks),
+    ));
+    gates
+}
+
+/// The gates of a registration whose number is closed or another file's.
+#[must_use]
+pub fn stale(
+    snapshot: &Snapshot,
+    found: &Found,
+    protection: &Protection,
+    entry: RegistrationFact,
+    holders: usize,
+) -> Vec<FixGate> {
+    let why = match entry.stale {
+        Some(StaleFact::Closed) => (true, "its number is closed, the file lives"),
+        Some(StaleFact::Another) => (true, "its number names another file"),
+        None => (false, "its number names the file that it watches"),
     };
-    gate("verdict", case.found.verdict() == Verdict::Leak, how)
+    let held = match holders {
+        0 => "no descriptor of the file can be found".to_owned(),
+        n => format!("open at {n} other descriptors"),
+    };
+    let mut gates = vec![
+        verdict(found),
+        gate("stale", why.0, why.1),
+        gate("holder", holders > 0, held),
+    ];
+    gates.extend(process(snapshot, protection));
+    gates
+}
+
+fn verdict(found: &Found) -> FixGate {
+    let how = match found.decision.confidence {
+        Some(sure) if sure >= 1.0 => "leak, proven".to_owned(),
+        Some(sure) => format!("{}, {:.0} % sure", found.verdict().name(), sure * 100.0),
+        None => found.verdict().name().to_owned(),
+    };
+    gate("verdict", found.verdict() == Verdict::Leak, how)
 }
 
 fn standard(case: &Case<'_>) -> FixGate {
@@ -105,15 +159,18 @@ fn created_here(case: &Case<'_>) -> FixGate {
     gate("origin", open, fact)
 }
 
-/// Sockets and pipes have an inode of their own; of what shares one, the
-/// library's word is taken that nobody duplicated it.
+/// Sockets and pipes have an inode of their own; of timers, which share one,
+/// the kernel compares the open files.
 fn one_owner(case: &Case<'_>) -> FixGate {
     let inode = fact(case).map_or(0, |fact| fact.object.1);
-    let owners = case.owners.of_inode(inode);
     let own = Owner {
         pid: case.snapshot.facts.pid,
         fd: case.open.fd,
     };
+    if fact(case).is_some_and(|fact| fact.what == "timerfd") {
+        return one_timer(case.owners.of_timer(own));
+    }
+    let owners = case.owners.of_inode(inode);
     let others = owners.iter().filter(|owner| **owner != own).count();
     let (open, said) = match (owners.contains(&own), others) {
         (_, 1..) => (
@@ -124,6 +181,18 @@ fn one_owner(case: &Case<'_>) -> FixGate {
         (false, _) => (false, "not there any more".to_owned()),
     };
     gate("owner", open, said)
+}
+
+fn one_timer(open: Option<usize>) -> FixGate {
+    match open {
+        Some(1) => gate("owner", true, "one descriptor of one process"),
+        Some(n) => {
+            let others = n - 1;
+            let said = format!("also open at {others} other descriptors or processes");
+            gate("owner", false, said)
+        }
+        None => gate("owner", false, "whether it is open elsewhere is not known"),
+    }
 }
 
 fn not_waited_on(case: &Case<'_>) -> FixGate {

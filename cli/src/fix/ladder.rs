@@ -19,9 +19,10 @@ const BEAT: Duration = Duration::from_millis(20);
 /// Between two looks for harm on long runs.
 const CHECK: Duration = Duration::from_secs(1);
 
-/// Told of every item when something came of it, and before a timer is
-/// stopped of what it was set to.
-pub type Record<'a> = &'a mut dyn FnMut(&FixItem, Option<&rustix::time::Itimerspec>);
+/// Told of every item before it is touched, with what a timer was set to, and
+/// when something came of it. Says whether that is kept: what could not be
+/// taken back is not done.
+pub type Record<'a> = &'a mut dyn FnMut(usize, &FixItem, Option<&rustix::time::Itimerspec>) -> bool;
 
 /// How fast, and who wants to know.
 pub struct Pace<'a> {
@@ -93,7 +94,7 @@ impl Climber {
         let begun = Instant::now();
         for (n, at) in step.iter().enumerate() {
             wait_for_turn(begun, n, pace.per_second);
-            self.act(&mut plan.items[*at], pace);
+            self.act(*at, &mut plan.items[*at], pace);
         }
         self.settle(plan, step);
         let silent: Vec<usize> = step
@@ -106,15 +107,22 @@ impl Climber {
             .for_each(|at| self.insist(&mut plan.items[*at]));
         self.settle(plan, &silent);
         silent.iter().for_each(|at| give_up(&mut plan.items[*at]));
-        step.iter()
-            .for_each(|at| (pace.record)(&plan.items[*at], None));
-        std::thread::sleep(watch.saturating_sub(begun.elapsed()));
+        for at in step {
+            (pace.record)(*at, &plan.items[*at], None);
+        }
+        // Closing thousands takes CPU time; what goes on after it is a spin.
+        self.pulse.begin();
+        std::thread::sleep(watch.saturating_sub(begun.elapsed()).max(CHECK));
     }
 
-    fn act(&self, item: &mut FixItem, pace: &mut Pace<'_>) {
+    fn act(&self, at: usize, item: &mut FixItem, pace: &mut Pace<'_>) {
+        if item.action != Fix::Disarm {
+            (pace.record)(at, item, None);
+        }
         let outcome = match item.action {
             Fix::Eof => self.show_end(item),
-            Fix::Disarm => self.disarm(item, pace),
+            Fix::Disarm => self.disarm(at, item, pace),
+            Fix::EpollDel => super::stale::remove(&self.hold, &self.dir, item).map(Some),
             _ => Ok(Some(FixOutcome::Refused)),
         };
         settle_with(item, outcome);
@@ -133,10 +141,18 @@ impl Climber {
         }
     }
 
-    fn disarm(&self, item: &FixItem, pace: &mut Pace<'_>) -> Result<Option<FixOutcome>, Untouched> {
+    fn disarm(
+        &self,
+        at: usize,
+        item: &mut FixItem,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<FixOutcome>, Untouched> {
         let copy = self.hold.object(item)?;
         let before = rustix::time::timerfd_gettime(&copy)?;
-        (pace.record)(item, Some(&before));
+        if !(pace.record)(at, item, Some(&before)) {
+            item.detail = Some("what it was set to could not be kept".to_owned());
+            return Ok(Some(FixOutcome::Refused));
+        }
         outside::disarm(copy.as_fd())?;
         let now = rustix::time::timerfd_gettime(&copy)?;
         let stopped = now.it_value.tv_sec == 0 && now.it_value.tv_nsec == 0;

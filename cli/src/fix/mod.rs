@@ -7,7 +7,12 @@
 //! - [`protect`]: ports and processes that are never touched
 //! - [`outside`]: acts on duplicates of the target's descriptors
 //! - [`epoll`]: takes stale entries out of an epoll from outside
+//! - [`stale`]: stale registrations, from finding to item and out
+//! - [`same_file`]: duplicates among files that share an inode
+//! - [`limit`]: the soft limit on descriptors
+//! - [`lost`]: whether a program may still know a number
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
+//! - [`undo`]: sets stopped timers back
 //! - [`watch`]: alive, CPU, restarts
 //!
 //! Nothing is closed behind the program's back: a socket's owner is shown an
@@ -16,8 +21,13 @@
 pub mod epoll;
 pub mod gates;
 pub mod ladder;
+pub mod limit;
+pub mod lost;
 pub mod outside;
 pub mod owners;
 pub mod plan;
 pub mod protect;
+pub mod same_file;
+pub mod stale;
+pub mod undo;
 pub mod watch;

@@ -6,6 +6,9 @@ use std::collections::{HashMap, HashSet};
 use crate::kernel::ProcDir;
 use rustix::fs::{OFlags, RawDir};
 
+/// What the kernel calls a timerfd, all of which share one inode.
+const TIMER: &[u8] = b"anon_inode:[timerfd]";
+
 /// One place where an object is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Owner {
@@ -19,6 +22,8 @@ pub struct Owner {
 #[derive(Debug, Default)]
 pub struct Owners {
     by_inode: HashMap<u64, Vec<Owner>>,
+    timers: Vec<Owner>,
+    by_timer: HashMap<Owner, usize>,
     /// Processes whose descriptors we may not see
     pub hidden: usize,
 }
@@ -35,6 +40,7 @@ impl Owners {
                 found.hidden += usize::from(is_alive(pid));
             }
         }
+        found.by_timer = super::same_file::counts(&found.timers);
         found
     }
 
@@ -50,6 +56,9 @@ impl Owners {
                 continue;
             };
             let link = rustix::fs::readlinkat(&links, entry.file_name(), Vec::new());
+            if link.as_ref().is_ok_and(|text| text.as_bytes() == TIMER) {
+                self.timers.push(Owner { pid, fd });
+            }
             let inode = link
                 .ok()
                 .and_then(|text| crate::kernel::text::bracketed(text.as_bytes()));
@@ -61,6 +70,12 @@ impl Owners {
             }
         }
         Some(())
+    }
+
+    /// How often this timerfd's file is open, as far as that is known.
+    #[must_use]
+    pub fn of_timer(&self, owner: Owner) -> Option<usize> {
+        self.by_timer.get(&owner).copied()
     }
 
     /// Everyone who has it open.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::gates::{self, Case};
 use super::owners::Owners;
 use super::protect::Protection;
+use super::stale;
 use crate::detect::Found;
 use crate::model::{Fix, FixGate, FixItem, FixOutcome, FixReport, Kind, Verdict};
 use crate::snapshot::{Descriptor, Snapshot};
@@ -17,8 +18,6 @@ use crate::snapshot::{Descriptor, Snapshot};
 pub struct Wish {
     /// Only these findings; all when empty
     pub findings: Vec<String>,
-    /// At most so many items
-    pub most: Option<usize>,
     /// Replaces the fixed floors
     pub min_age: Option<Duration>,
     /// Ports and processes that are never touched
@@ -33,17 +32,17 @@ pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
         .filter(|found| found.verdict() == Verdict::Leak && wanted(snapshot, found, wish))
         .collect();
     let owners = Owners::of(&inodes(snapshot, &leaks));
-    let mut items: Vec<FixItem> = leaks
+    let items: Vec<FixItem> = leaks
         .iter()
         .flat_map(|found| items(snapshot, found, &owners, wish))
         .collect();
-    items.truncate(wish.most.unwrap_or(usize::MAX));
     FixReport {
         schema: FixReport::SCHEMA.to_owned(),
         taken_at: snapshot.facts.taken_at,
         process: snapshot.process.clone(),
         dry_run: false,
         items,
+        limit: None,
         stopped: None,
         notes: notes(&owners),
     }
@@ -53,7 +52,12 @@ pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
 /// object. What only the first saw has gone by itself.
 #[must_use]
 pub fn confirm(first: FixReport, second: FixReport) -> FixReport {
-    let key = |item: &FixItem| (item.fd, item.object, item.cookie, item.action);
+    let key = |item: &FixItem| {
+        (
+            (item.fd, item.entry, item.action),
+            (item.object, item.cookie, item.born_ms),
+        )
+    };
     let seen: HashMap<_, &FixItem> = second.items.iter().map(|item| (key(item), item)).collect();
     let items = first
         .items
@@ -76,9 +80,11 @@ fn wanted(snapshot: &Snapshot, found: &Found, wish: &Wish) -> bool {
 
 fn inodes(snapshot: &Snapshot, leaks: &[&Found]) -> HashSet<u64> {
     let open = leaks.iter().flat_map(|found| &found.descriptors);
-    open.filter_map(|at| snapshot.descriptors[*at].fact.as_ref())
-        .map(|fact| fact.object.1)
-        .collect()
+    let open = open.filter_map(|at| snapshot.descriptors[*at].fact.as_ref());
+    let stale = leaks
+        .iter()
+        .flat_map(|found| stale::inodes(snapshot, found));
+    open.map(|fact| fact.object.1).chain(stale).collect()
 }
 
 fn notes(owners: &Owners) -> Vec<String> {
@@ -93,6 +99,17 @@ fn notes(owners: &Owners) -> Vec<String> {
 }
 
 fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -> Vec<FixItem> {
+    let mut all = of_descriptors(snapshot, found, owners, wish);
+    all.extend(stale::items(snapshot, found, owners, wish));
+    all
+}
+
+fn of_descriptors(
+    snapshot: &Snapshot,
+    found: &Found,
+    owners: &Owners,
+    wish: &Wish,
+) -> Vec<FixItem> {
     let id = found.id(snapshot);
     let open = found
         .descriptors
@@ -113,12 +130,14 @@ fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -> Ve
             kind: found.kind,
             action,
             fd: Some(open.fd),
+            entry: None,
             what: in_words(open),
             object: open.fact.as_ref().map_or((0, 0), |fact| fact.object),
             cookie: open
                 .fact
                 .as_ref()
                 .and_then(|fact| fact.socket.as_ref()?.cookie),
+            born_ms: open.born_ms,
             gates: gates_for(action, &case),
             outcome: None,
             detail: None,
@@ -139,17 +158,10 @@ fn action_for(open: &Descriptor) -> Fix {
 fn gates_for(action: Fix, case: &Case<'_>) -> Vec<FixGate> {
     let mut gates = match action {
         Fix::Eof => gates::tcp(case),
+        Fix::Disarm => gates::timer(case),
         _ => gates::common(case),
     };
-    if let Some(name) = case
-        .snapshot
-        .process
-        .comm
-        .as_deref()
-        .and_then(|name| case.protection.covers_process(name))
-    {
-        gates.insert(0, shut("process", &format!("{name} is protected")));
-    }
+    gates.extend(gates::process(case.snapshot, case.protection));
     if action == Fix::None {
         gates.push(shut(
             "way",

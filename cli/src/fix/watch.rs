@@ -3,18 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use crate::kernel::ProcDir;
+use crate::kernel::{ProcDir, threads};
 use procfs::FromRead;
 
 /// A rise of CPU use by more than this share of one core counts as a spin.
 const SPIN: f64 = 0.5;
 
-/// CPU time and identity of a process at a moment.
+/// What a process asks of the CPUs, and its identity at a moment. Time that
+/// it stood in line counts too: a spin on a full machine gets little.
 #[derive(Debug)]
 pub struct Pulse {
     dir: ProcDir,
     at: Instant,
-    cpu: Duration,
+    asked: Asked,
     /// Share of one core before anything was done
     usual: f64,
 }
@@ -53,25 +54,32 @@ impl Pulse {
     #[must_use]
     pub fn take(pid: i32, during: Duration) -> Option<Self> {
         let dir = ProcDir::open(pid).ok()?;
-        let (at, before) = (Instant::now(), cpu(&dir)?);
+        let (at, before) = (Instant::now(), Asked::now(&dir)?);
         std::thread::sleep(during);
-        let cpu = cpu(&dir)?;
-        let usual = share(cpu.saturating_sub(before), at.elapsed());
+        let asked = Asked::now(&dir)?;
+        let usual = share(asked.since(before), at.elapsed());
         Some(Self {
             dir,
             at: Instant::now(),
-            cpu,
+            asked,
             usual,
         })
     }
 
+    /// From now on it is looked at.
+    pub fn begin(&mut self) {
+        if let Some(now) = Asked::now(&self.dir) {
+            (self.at, self.asked) = (Instant::now(), now);
+        }
+    }
+
     /// What went wrong since the last time this was asked, if anything did.
     pub fn harm(&mut self) -> Option<Harm> {
-        let Some(now) = cpu(&self.dir) else {
+        let Some(now) = Asked::now(&self.dir) else {
             return Some(Harm::Ended);
         };
-        let busy = share(now.saturating_sub(self.cpu), self.at.elapsed());
-        (self.at, self.cpu) = (Instant::now(), now);
+        let busy = share(now.since(self.asked), self.at.elapsed());
+        (self.at, self.asked) = (Instant::now(), now);
         let percent = |share: f64| (share * 100.0).round() as u32;
         (busy > self.usual * 1.2 + SPIN).then(|| Harm::Spins {
             percent: percent(busy),
@@ -82,6 +90,36 @@ impl Pulse {
 
 fn share(cpu: Duration, elapsed: Duration) -> f64 {
     cpu.as_secs_f64() / elapsed.as_secs_f64().max(0.01)
+}
+
+/// Time on a CPU, and time that was waited for one.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    cpu: Duration,
+    waited: Duration,
+}
+
+impl Asked {
+    /// None when it has ended.
+    fn now(dir: &ProcDir) -> Option<Self> {
+        let threads = threads::ids(dir).unwrap_or_default();
+        Some(Self {
+            cpu: cpu(dir)?,
+            waited: threads.into_iter().filter_map(|tid| waited(dir, tid)).sum(),
+        })
+    }
+
+    /// Threads that have ended take what they waited with them.
+    fn since(self, before: Self) -> Duration {
+        self.cpu.saturating_sub(before.cpu) + self.waited.saturating_sub(before.waited)
+    }
+}
+
+/// The second number of schedstat, in nanoseconds; not every kernel has it.
+fn waited(dir: &ProcDir, tid: i32) -> Option<Duration> {
+    let text = dir.read(&format!("task/{tid}/schedstat")).ok()?;
+    let ns = std::str::from_utf8(&text).ok()?.split_whitespace().nth(1)?;
+    Some(Duration::from_nanos(ns.parse().ok()?))
 }
 
 /// User and system time of all its threads; none for a zombie.

@@ -18,6 +18,9 @@ pub struct FixReport {
     pub dry_run: bool,
     /// Everything that a leak finding holds
     pub items: Vec<FixItem>,
+    /// The soft limit on descriptors, where it is to be raised
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<FixLimit>,
     /// Why it stopped early, if it did
     pub stopped: Option<String>,
     /// What else a reader should know, one sentence each
@@ -36,6 +39,27 @@ impl FixReport {
     }
 }
 
+/// The soft limit on descriptors, to be raised to the hard one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FixLimit {
+    /// What it is
+    pub from: u64,
+    /// What it may become
+    pub to: u64,
+    /// Every condition, whether it holds, and the fact
+    pub gates: Vec<FixGate>,
+    /// Whether it was raised; null while it is only planned
+    pub raised: Option<bool>,
+}
+
+impl FixLimit {
+    /// Whether every gate is open.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.gates.iter().all(|gate| gate.open)
+    }
+}
+
 /// One object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FixItem {
@@ -47,6 +71,9 @@ pub struct FixItem {
     pub action: Action,
     /// Its descriptor, or the epoll's that holds the entry
     pub fd: Option<i32>,
+    /// The number of a stale registration, which `fd`'s epoll lists
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<i32>,
     /// The object in words
     pub what: String,
     /// Device and inode: the identity that is checked again before acting
@@ -54,6 +81,10 @@ pub struct FixItem {
     /// A socket's cookie, which is never used twice
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
+    /// When it was created, ms since the record was made: what tells apart
+    /// objects that share an inode
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born_ms: Option<u64>,
     /// Every condition, whether it holds, and the fact
     pub gates: Vec<FixGate>,
     /// What came of it; null while it is only planned

@@ -2,7 +2,7 @@
 
 use super::{Render, line};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Finding, FixReport, Frame, Labels, Learned, List, Report};
+use crate::model::{Doctor, Fds, Finding, FixReport, Frame, Labels, Learned, List, Report, Undo};
 
 /// The CSV writer.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +102,14 @@ impl Render for Csv {
         Err(OutputError::NoSuchFormat {
             format: "csv",
             verb: "fix",
+            instead: "text or json",
+        })
+    }
+
+    fn undo(&self, _: &Undo) -> Result<String, OutputError> {
+        Err(OutputError::NoSuchFormat {
+            format: "csv",
+            verb: "undo",
             instead: "text or json",
         })
     }

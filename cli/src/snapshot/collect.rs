@@ -111,6 +111,7 @@ fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
             Seen::Epoll(list) => registrations.extend(list.iter().map(|one| RegistrationFact {
                 epoll: row.fd,
                 fd: one.fd,
+                object: (one.device, one.inode),
                 stale: why(row.fd, one.fd),
             })),
             Seen::Watches(list) => watches.extend(list.iter().filter_map(|one| {

@@ -193,6 +193,9 @@ pub struct RegistrationFact {
     pub epoll: i32,
     /// The number it was made by
     pub fd: i32,
+    /// Device and inode of what it watches
+    #[serde(default)]
+    pub object: (u64, u64),
     /// Why it is stale, if it is
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<StaleFact>,

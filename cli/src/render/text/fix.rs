@@ -33,6 +33,7 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
         line(&mut out, format_args!("… and {rest} more"));
     }
     gates(&mut out, fix, layout.width);
+    limit(&mut out, fix, layout.width);
     sums(&mut out, fix);
     for note in fix.stopped.iter().map(|why| format!("Stopped: {why}.")) {
         out.push_str(&wrap(&safe(&note), 0, layout.width));
@@ -117,6 +118,23 @@ fn gates(out: &mut String, fix: &FixReport, width: usize) {
         .collect();
     out.push_str(&wrap(
         &safe(&format!("Gates of the first: {}.", facts.join("; "))),
+        0,
+        width,
+    ));
+}
+
+/// The limit on descriptors, where it was asked for.
+fn limit(out: &mut String, fix: &FixReport, width: usize) {
+    let Some(limit) = &fix.limit else { return };
+    let shut = limit.gates.iter().find(|gate| !gate.open);
+    let said = match (shut, limit.raised) {
+        (Some(gate), _) => format!("not raised: {}", gate.fact),
+        (None, None) => format!("{} -> {}, which it may have", limit.from, limit.to),
+        (None, Some(true)) => format!("raised from {} to {}", limit.from, limit.to),
+        (None, Some(false)) => "not raised: the kernel refused".to_owned(),
+    };
+    out.push_str(&wrap(
+        &safe(&format!("Limit on descriptors: {said}.")),
         0,
         width,
     ));

@@ -13,12 +13,13 @@ mod report;
 mod style;
 mod sums;
 mod table;
+mod undo;
 mod wrap;
 mod young;
 
 use super::{Layout, Render};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report, Undo};
 
 /// The text writer. It always colours; whoever prints it takes colours out
 /// where they are not wanted.
@@ -61,6 +62,10 @@ impl Render for Text {
 
     fn fix(&self, fix: &FixReport) -> Result<String, OutputError> {
         Ok(fix::text(fix, self.layout))
+    }
+
+    fn undo(&self, undo: &Undo) -> Result<String, OutputError> {
+        Ok(undo::text(undo, self.layout))
     }
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {
