@@ -102,10 +102,13 @@ impl Climber {
             .copied()
             .filter(|at| plan.items[*at].outcome.is_none())
             .collect();
-        silent
-            .iter()
-            .for_each(|at| self.insist(&mut plan.items[*at]));
-        self.settle(plan, &silent);
+        // Whoever spins on the end of file would spin on the hang-up as well.
+        if !silent.is_empty() && self.pulse.harm().is_none() {
+            silent
+                .iter()
+                .for_each(|at| self.insist(&mut plan.items[*at]));
+            self.settle(plan, &silent);
+        }
         silent.iter().for_each(|at| give_up(&mut plan.items[*at]));
         for at in step {
             (pace.record)(*at, &plan.items[*at], None);
