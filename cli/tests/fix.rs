@@ -503,6 +503,9 @@ fn the_limit_is_raised_where_nothing_calls_select() {
         .unwrap()
         .to_owned();
     assert_eq!(line.matches("4000").count(), 2, "{line}");
+    let log = support::state_folder(server.dir()).join("actions.jsonl");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("128 -> 4000"), "{log}");
     server.held.kill();
 }
 

@@ -16,7 +16,7 @@ use crate::fix::limit;
 use crate::fix::plan::{Wish, confirm, plan};
 use crate::fix::protect::Protection;
 use crate::fix::undo::setting;
-use crate::model::{FixItem, FixLimit, FixOutcome, FixReport, Report, Verdict};
+use crate::model::{Fix, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict};
 use crate::snapshot::{Snapshot, of_target};
 use crate::state::State;
 use crate::state::audit::Journal;
@@ -48,9 +48,6 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
         std::thread::sleep(SECOND_LOOK);
         plan = confirm(plan, look(args, &wish, pid)?);
     }
-    if let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) {
-        limit::raise(pid, limit);
-    }
     carry_out(args, pid, &mut plan);
     emit(
         &table_writer(&args.output).fix(&plan)?,
@@ -69,6 +66,16 @@ fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
             None
         }
     };
+    if let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) {
+        limit::raise(pid, limit);
+        let line = limit_line(limit);
+        if let Some(journal) = journal.as_mut()
+            && let Err(why) = journal.add(plan.items.len(), &line, None)
+        {
+            plan.notes
+                .push(format!("The new limit is not in the log: {why}"));
+        }
+    }
     let mut kept = |at: usize, item: &FixItem, timer: Option<&Itimerspec>| {
         let timer = timer.map(setting);
         journal
@@ -76,6 +83,25 @@ fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
             .is_some_and(|journal| journal.add(at, item, timer).is_ok())
     };
     climb(plan, pid, &mut pace(args, &mut progress, &mut kept));
+}
+
+/// For the log: a limit is no object, so it has words only.
+fn limit_line(limit: &FixLimit) -> FixItem {
+    let raised = limit.raised == Some(true);
+    FixItem {
+        finding: String::new(),
+        kind: Kind::Files,
+        action: Fix::None,
+        fd: None,
+        entry: None,
+        what: format!("limit on descriptors, {} -> {}", limit.from, limit.to),
+        object: (0, 0),
+        cookie: None,
+        born_ms: None,
+        gates: limit.gates.clone(),
+        outcome: (!raised).then_some(FixOutcome::Failed),
+        detail: raised.then(|| "raised".to_owned()),
+    }
 }
 
 fn wish(args: &FixArgs) -> Wish {
