@@ -7,6 +7,7 @@
 //! - [`kernel`]: what the kernel itself says of a process
 //! - [`snapshot`]: those bytes and the kernel's records, reconciled
 //! - [`detect`]: pure functions from a snapshot to findings
+//! - [`fix`]: gates, ladder and executors that clean up without harm
 //! - [`rules`]: what the user says is fine
 //! - [`state`]: what outlives one look: earlier ones, earlier runs, labels
 //! - [`doctor`]: why a program is or is not fully observable
@@ -22,6 +23,7 @@ pub mod commands;
 pub mod detect;
 pub mod doctor;
 pub mod error;
+pub mod fix;
 pub mod kernel;
 pub mod model;
 pub mod render;

@@ -117,7 +117,7 @@ fn forgotten_half_closed_sockets_are_proven_and_exit_with_1() {
     );
     assert_eq!(
         (&leak["confidence"], &leak["fix"], &leak["fixable"]),
-        (&1.0.into(), &"eof".into(), &false.into())
+        (&1.0.into(), &"eof".into(), &true.into())
     );
     assert_eq!(leak["stack"][0]["function"], "connect_upstream");
     assert!(

@@ -3,6 +3,7 @@
 mod common;
 mod doctor;
 mod fds;
+mod fix;
 mod label;
 mod learn;
 mod list;
@@ -12,6 +13,7 @@ mod run;
 mod shell;
 mod snapshot;
 mod time;
+mod undo;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -19,6 +21,7 @@ pub use crate::model::{Kind, Mode};
 pub use common::{Format, OutputArgs, Worth};
 pub use doctor::DoctorArgs;
 pub use fds::{FdSort, FdsArgs};
+pub use fix::{FixArgs, Rate};
 pub use label::{LabelAction, LabelArgs, LabelListArgs, LabelledArgs};
 pub use learn::{
     LearnAction, LearnArgs, LearnExportArgs, LearnImportArgs, LearnResetArgs, LearnShowArgs,
@@ -30,6 +33,7 @@ pub use run::RunArgs;
 pub use shell::{CompletionsArgs, ManArgs};
 pub use snapshot::SnapshotArgs;
 pub use time::parse_span;
+pub use undo::UndoArgs;
 
 /// Finds what a running program forgot to give back: memory, files, sockets.
 #[derive(Debug, Parser)]
@@ -94,6 +98,10 @@ pub enum Command {
     Report(ReportArgs),
     /// List every open descriptor with its kind, age, peer and creator
     Fds(FdsArgs),
+    /// Give back what leaks, without harm: plan, canary, then all
+    Fix(FixArgs),
+    /// Set back what a fix stopped, or list what can be set back
+    Undo(UndoArgs),
     /// Save all that is known about a process to a file
     Snapshot(SnapshotArgs),
     /// Switch a running process between light, deep and off

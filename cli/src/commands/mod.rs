@@ -4,6 +4,7 @@ mod common;
 mod completions;
 mod doctor;
 mod fds;
+mod fix;
 mod judge;
 mod label;
 mod learn;
@@ -15,6 +16,7 @@ mod report;
 mod rules;
 mod run;
 mod snapshot;
+mod undo;
 
 use std::process::ExitCode;
 
@@ -36,6 +38,8 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
         Command::List(args) => list::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Fds(args) => fds::run(&args),
+        Command::Fix(args) => fix::run(&args),
+        Command::Undo(args) => undo::run(&args),
         Command::Snapshot(args) => snapshot::run(&args),
         Command::Mode(args) => mode::run(&args),
         Command::Label(args) => label::run(&args),

@@ -125,6 +125,14 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Stable for one build of the program: kind and site.
+    #[must_use]
+    pub fn id(&self, snapshot: &Snapshot) -> String {
+        decide::id_of(self.kind, snapshot.sites.all[self.site].key)
+    }
+}
+
 /// Below this share of the live heap an early or held finding is left out.
 const SMALL_SHARE: f64 = 0.01;
 /// Unless it is among the biggest few.

@@ -3,8 +3,7 @@
 use super::model::{self, Fraction, Lives};
 use super::sentence::{self, Words};
 use super::{
-    Context, Found, Symbolise, Wanted, decide, evidence, find, health, lifetimes, memory, place,
-    totals,
+    Context, Found, Symbolise, Wanted, evidence, find, health, lifetimes, memory, place, totals,
 };
 use crate::model::{
     BadClose, Finding, Fix, Health, Kind, Overhead, Report, Resource, Stays, Survivors, Verdict,
@@ -95,7 +94,7 @@ fn finding(
     let things = found.things.iter().map(|at| &snapshot.things[*at]);
     let fix = fix_of(snapshot, found);
     Finding {
-        id: decide::id_of(found.kind, site.key),
+        id: found.id(snapshot),
         kind: found.kind,
         verdict: found.verdict(),
         confidence: found.decision.confidence,
@@ -116,9 +115,8 @@ fn finding(
             .map(|at| resource(snapshot, &snapshot.descriptors[*at]))
             .chain(things.map(|thing| thing_resource(snapshot, thing)))
             .collect(),
+        fixable: fix != Fix::None && found.verdict() == Verdict::Leak && snapshot.facts.alive,
         fix,
-        // No command carries it out yet.
-        fixable: false,
         processes: Vec::new(),
     }
 }
@@ -219,16 +217,16 @@ fn fix_of(snapshot: &Snapshot, found: &Found) -> Fix {
     if found.things.iter().any(stale) {
         return Fix::EpollDel;
     }
-    let tcp = |at: &usize| {
-        snapshot.descriptors[*at]
-            .fact
-            .as_ref()
-            .is_some_and(|fact| fact.what == "tcp")
+    let all = |what: &str| {
+        let is = |at: &usize| {
+            let fact = snapshot.descriptors[*at].fact.as_ref();
+            fact.is_some_and(|fact| fact.what == what)
+        };
+        !found.descriptors.is_empty() && found.descriptors.iter().all(is)
     };
-    let all_tcp = !found.descriptors.is_empty() && found.descriptors.iter().all(tcp);
-    if found.kind == Kind::Sockets && all_tcp {
-        Fix::Eof
-    } else {
-        Fix::None
+    match found.kind {
+        Kind::Sockets if all("tcp") => Fix::Eof,
+        Kind::Timers if all("timerfd") => Fix::Disarm,
+        _ => Fix::None,
     }
 }

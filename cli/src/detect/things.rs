@@ -52,6 +52,7 @@ mod tests {
             epoll: 4,
             fd,
             stale,
+            ..RegistrationFact::default()
         };
         let facts = Facts {
             alive: true,

@@ -3,6 +3,7 @@
 
 mod doctor;
 mod fds;
+mod fix;
 mod kind;
 mod learned;
 mod list;
@@ -10,9 +11,11 @@ mod memory;
 mod merge;
 mod process;
 mod report;
+mod undo;
 
 pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
+pub use fix::{FixGate, FixItem, FixLimit, FixOutcome, FixReport};
 pub use kind::Kind;
 pub use learned::{Labelled, Labels, Learned, LearnedProgram, LearnedSite};
 pub use list::{List, ListRow};
@@ -24,3 +27,4 @@ pub use report::{
     Overhead, Report, Resource, Share, Stays, SuppressedRule, Survivors, TimerState, Totals,
     Verdict,
 };
+pub use undo::{Undo, UndoItem};

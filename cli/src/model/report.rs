@@ -196,7 +196,7 @@ impl Verdict {
 }
 
 /// What `memguard fix` could do about a finding.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fix {
     /// Show the owner an end of file
@@ -219,6 +219,25 @@ pub enum Fix {
     Reclaim,
     /// Nothing is safe
     None,
+}
+
+impl Fix {
+    /// What a plan says of it.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Eof => "show end of file",
+            Self::CloseLost => "close (lost)",
+            Self::Fclose => "fclose",
+            Self::Retire => "retire",
+            Self::Disarm => "stop",
+            Self::EpollDel => "unregister",
+            Self::WatchDel => "remove watch",
+            Self::GiveBack => "give back",
+            Self::Reclaim => "free",
+            Self::None => "report only",
+        }
+    }
 }
 
 /// One site that holds more than it should.

@@ -2,7 +2,7 @@
 
 use super::{Render, line};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Finding, Frame, Labels, Learned, List, Report};
+use crate::model::{Doctor, Fds, Finding, FixReport, Frame, Labels, Learned, List, Report, Undo};
 
 /// The CSV writer.
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +96,22 @@ impl Render for Csv {
             row(&mut out, &cells);
         }
         Ok(out)
+    }
+
+    fn fix(&self, _: &FixReport) -> Result<String, OutputError> {
+        Err(OutputError::NoSuchFormat {
+            format: "csv",
+            verb: "fix",
+            instead: "text or json",
+        })
+    }
+
+    fn undo(&self, _: &Undo) -> Result<String, OutputError> {
+        Err(OutputError::NoSuchFormat {
+            format: "csv",
+            verb: "undo",
+            instead: "text or json",
+        })
     }
 
     fn doctor(&self, _: &Doctor) -> Result<String, OutputError> {

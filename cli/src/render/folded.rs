@@ -4,7 +4,7 @@
 use super::safe::safe;
 use super::{Render, line};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Finding, Frame, Labels, Learned, List, Report};
+use crate::model::{Doctor, Fds, Finding, FixReport, Frame, Labels, Learned, List, Report, Undo};
 
 /// The folded writer.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +43,14 @@ impl Render for Folded {
             line(&mut out, format_args!("{};{} 1", row.what, stack.join(";")));
         }
         Ok(out)
+    }
+
+    fn fix(&self, _: &FixReport) -> Result<String, OutputError> {
+        Err(refused("fix", "text or json"))
+    }
+
+    fn undo(&self, _: &Undo) -> Result<String, OutputError> {
+        Err(refused("undo", "text or json"))
     }
 
     fn doctor(&self, _: &Doctor) -> Result<String, OutputError> {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Render;
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Labels, Learned, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report, Undo};
 
 /// The JSON writer.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,14 @@ impl Render for Json {
 
     fn fds(&self, fds: &Fds) -> Result<String, OutputError> {
         pretty(fds)
+    }
+
+    fn fix(&self, fix: &FixReport) -> Result<String, OutputError> {
+        pretty(fix)
+    }
+
+    fn undo(&self, undo: &Undo) -> Result<String, OutputError> {
+        pretty(undo)
     }
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 
 use crate::args::Format;
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Labels, Learned, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report, Undo};
 
 pub use csv::Csv;
 pub use folded::Folded;
@@ -50,6 +50,10 @@ pub trait Render {
     fn list(&self, list: &List) -> Result<String, OutputError>;
     /// A list of descriptors
     fn fds(&self, fds: &Fds) -> Result<String, OutputError>;
+    /// A plan, or what came of it
+    fn fix(&self, fix: &FixReport) -> Result<String, OutputError>;
+    /// What can be set back, or was
+    fn undo(&self, undo: &Undo) -> Result<String, OutputError>;
     /// What can be seen of a program
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError>;
     /// What earlier runs taught

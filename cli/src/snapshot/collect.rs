@@ -111,6 +111,7 @@ fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
             Seen::Epoll(list) => registrations.extend(list.iter().map(|one| RegistrationFact {
                 epoll: row.fd,
                 fd: one.fd,
+                object: (one.device, one.inode),
                 stale: why(row.fd, one.fd),
             })),
             Seen::Watches(list) => watches.extend(list.iter().filter_map(|one| {
@@ -209,6 +210,7 @@ fn socket_fact(socket: &Socket) -> SocketFact {
         receive_queue: socket.receive_queue.map(u64::from),
         sent_ms: time(|times| times.last_sent_ms),
         received_ms: time(|times| times.last_received_ms),
+        cookie: socket.cookie,
         heard_ms: time(|times| times.last_segment_ms),
     }
 }

@@ -126,6 +126,9 @@ pub struct SocketFact {
     pub sent_ms: Option<u64>,
     /// Since data last came
     pub received_ms: Option<u64>,
+    /// SO_COOKIE: never used twice, unlike inodes
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
     /// Since anything at all came: in CLOSE_WAIT, at most the time since the
     /// peer's end of stream
     pub heard_ms: Option<u64>,
@@ -190,6 +193,9 @@ pub struct RegistrationFact {
     pub epoll: i32,
     /// The number it was made by
     pub fd: i32,
+    /// Device and inode of what it watches
+    #[serde(default)]
+    pub object: (u64, u64),
     /// Why it is stale, if it is
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stale: Option<StaleFact>,

@@ -10,6 +10,7 @@
 //! when root or we ourselves made them.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
@@ -231,6 +232,29 @@ impl Folder {
         self.shelf(part)?
             .names()
             .map_err(|source| self.unusable(source))
+    }
+
+    /// A log to add lines to. One that is larger than the cap becomes the log
+    /// before, and the one before that is forgotten.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn log(&self, name: &str, cap_bytes: u64) -> Result<File, StateError> {
+        let _lock = self.lock()?;
+        self.top
+            .log(name, cap_bytes)
+            .map_err(|source| self.unusable(source))
+    }
+
+    /// The bytes of a log and of the one before, that first.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn read_log(&self, name: &str) -> Result<Vec<u8>, StateError> {
+        let read = |name: &str| self.top.read(name).map_err(|source| self.unusable(source));
+        let mut bytes = read(&format!("{name}.1"))?.unwrap_or_default();
+        bytes.extend(read(name)?.unwrap_or_default());
+        Ok(bytes)
     }
 
     fn unusable(&self, source: io::Error) -> StateError {

@@ -7,10 +7,12 @@
 //! - [`program`]: what the runs of one build taught; [`peaks`]: maxima that are
 //!   forgotten; [`closed`]: which lives the program itself ended
 //! - [`labels`]: a person's word
+//! - [`audit`]: every action on a process
 //! - [`recall`]: puts these together for one look
 //!
 //! Nothing here is needed for a report: whatever fails becomes one note.
 
+pub mod audit;
 pub mod closed;
 pub mod error;
 pub mod folder;

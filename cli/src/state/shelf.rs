@@ -101,6 +101,29 @@ impl Shelf {
         written
     }
 
+    /// A file to add to, of which only one older is kept.
+    pub fn log(&self, name: &str, cap_bytes: u64) -> io::Result<File> {
+        let flags = OFlags::WRONLY
+            | OFlags::APPEND
+            | OFlags::CREATE
+            | OFlags::NOFOLLOW
+            | OFlags::NONBLOCK
+            | OFlags::CLOEXEC;
+        let open = || openat(&self.dir, name, flags, Mode::from_raw_mode(0o600));
+        let file = open()?;
+        let stat = fstat(&file)?;
+        let own = rustix::process::geteuid().as_raw();
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_uid != own {
+            return Err(io::Error::other("it is not a file that memguard made"));
+        }
+        if u64::try_from(stat.st_size).is_ok_and(|size| size > cap_bytes) {
+            let before = format!("{name}.1");
+            renameat(&self.dir, name, &self.dir, before.as_str())?;
+            return Ok(File::from(open()?));
+        }
+        Ok(File::from(file))
+    }
+
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.dir, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),

@@ -103,12 +103,18 @@ pub fn keeps() -> &'static Path {
     BUILT.get_or_init(|| fixture("keeps"))
 }
 
+/// The echo server that forgets things, built once.
+pub fn serves() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| fixture("serves"))
+}
+
 fn fixture(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.c"));
     let program =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     let built = Command::new("gcc")
-        .args(["-g", "-O1", "-o"])
+        .args(["-g", "-O1", "-pthread", "-o"])
         .arg(&program)
         .arg(source)
         .status();

@@ -5,6 +5,7 @@ mod closes;
 mod doctor;
 mod fds;
 mod finding;
+mod fix;
 mod learned;
 mod list;
 mod next;
@@ -12,12 +13,13 @@ mod report;
 mod style;
 mod sums;
 mod table;
+mod undo;
 mod wrap;
 mod young;
 
 use super::{Layout, Render};
 use crate::error::OutputError;
-use crate::model::{Doctor, Fds, Labels, Learned, List, Report};
+use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report, Undo};
 
 /// The text writer. It always colours; whoever prints it takes colours out
 /// where they are not wanted.
@@ -56,6 +58,14 @@ impl Render for Text {
 
     fn fds(&self, fds: &Fds) -> Result<String, OutputError> {
         Ok(fds::text(fds, self.layout))
+    }
+
+    fn fix(&self, fix: &FixReport) -> Result<String, OutputError> {
+        Ok(fix::text(fix, self.layout))
+    }
+
+    fn undo(&self, undo: &Undo) -> Result<String, OutputError> {
+        Ok(undo::text(undo, self.layout))
     }
 
     fn doctor(&self, doctor: &Doctor) -> Result<String, OutputError> {

@@ -75,10 +75,17 @@ fn of_leak(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
         false => "--sort age",
     };
     let kind = worst.kind.name();
-    vec![(
+    let fix = worst.fixable.then(|| {
+        (
+            format!("memguard fix {pid} --kind {kind} --dry-run"),
+            "what could be done about it",
+        )
+    });
+    let list = (
         format!("memguard fds {pid} --kind {kind} {which}"),
         "every one of them",
-    )]
+    );
+    std::iter::once(list).chain(fix).collect()
 }
 
 fn of_suspect(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {

@@ -69,6 +69,8 @@ pub struct Thing {
     pub state: ThingState,
     /// What it holds: a thread's stack
     pub bytes: Option<u64>,
+    /// A stale registration, as the kernel lists it
+    pub stale: Option<RegistrationFact>,
 }
 
 /// The outcome of checking.
@@ -134,6 +136,7 @@ fn thing(row: &ThingInfo, what: String, state: ThingState) -> Thing {
         what,
         state,
         bytes: (row.kind == Row::Thread).then(|| row.thread().1),
+        stale: None,
     }
 }
 
@@ -231,6 +234,7 @@ impl<'a> Lists<'a> {
             what,
             state,
             bytes: None,
+            stale: None,
         };
         for (id, timer) in self.timers.iter().flatten() {
             if !told.contains(&(Row::PosixTimer as u8, pair(1, *id))) {
@@ -245,8 +249,11 @@ impl<'a> Lists<'a> {
             }
             let stale = listed
                 .iter()
-                .filter_map(|one| Some(stale(*numbers, one.stale?)));
-            things.extend(stale.map(|what| unknown(Row::Registration, what, ThingState::Stale)));
+                .filter_map(|one| Some((stale(*numbers, one.stale?), *one)));
+            things.extend(stale.map(|(what, one)| Thing {
+                stale: Some(one),
+                ..unknown(Row::Registration, what, ThingState::Stale)
+            }));
         }
         for (pid, _) in self
             .children
@@ -285,6 +292,7 @@ fn of_number(row: &ThingInfo, listed: &[RegistrationFact]) -> Vec<Thing> {
         };
         Thing {
             born_ms: made.born_ms.filter(|_| at == 0),
+            stale: one.stale.is_some().then_some(*one),
             ..made
         }
     });

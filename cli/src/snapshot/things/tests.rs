@@ -38,6 +38,7 @@ fn look(alive: bool) -> Facts {
         epoll: 4,
         fd,
         stale,
+        ..RegistrationFact::default()
     };
     let child = |pid, zombie| ChildFact {
         pid,

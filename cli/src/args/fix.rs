@@ -1,0 +1,83 @@
+//! `memguard fix`.
+
+use clap::Args;
+
+use super::{OutputArgs, RulesArgs, SelectArgs};
+
+/// Items a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rate {
+    /// At most so many
+    PerSecond(u32),
+    /// As fast as it goes
+    Unlimited,
+}
+
+/// Options of `memguard fix`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  memguard fix 4312 --dry-run                  the plan, with every condition\n  \
+    memguard fix server --kind sockets           asks once, then a canary, a tenth, all\n  \
+    memguard fix server sockets-1f2e3d4c5b6a7988 --max 10 --yes\n  \
+    memguard fix server --raise-limit --yes      more descriptors, as many as it may have\n\n\
+    Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes\n\
+    it itself; a timer is stopped and can be set back with `memguard undo`."
+)]
+pub struct FixArgs {
+    /// A pid or a process name
+    #[arg(value_name = "TARGET")]
+    pub target: String,
+    /// Only these findings, by the id that a report shows
+    #[arg(value_name = "FINDING")]
+    pub findings: Vec<String>,
+    /// Which findings are wanted
+    #[command(flatten)]
+    pub select: SelectArgs,
+    /// What is fine and not to be touched
+    #[command(flatten)]
+    pub rules: RulesArgs,
+    /// Show the plan and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Touch at most this many objects
+    #[arg(long, value_name = "N")]
+    pub max: Option<usize>,
+    /// Also raise the limit on descriptors as far as the program may have it, unless it uses select
+    #[arg(long)]
+    pub raise_limit: bool,
+    /// Objects a second, or `unlimited`
+    #[arg(long, default_value = "200", value_parser = parse_rate, value_name = "N")]
+    pub rate: Rate,
+    /// Protect this port as well, local or remote (repeatable)
+    #[arg(long, value_name = "PORT")]
+    pub protect_port: Vec<u16>,
+    /// Do not protect this port (repeatable)
+    #[arg(long, value_name = "PORT")]
+    pub allow_port: Vec<u16>,
+    /// Where and how to write
+    #[command(flatten)]
+    pub output: OutputArgs,
+}
+
+fn parse_rate(text: &str) -> Result<Rate, String> {
+    match text.parse() {
+        _ if text == "unlimited" => Ok(Rate::Unlimited),
+        Ok(n) if n > 0 => Ok(Rate::PerSecond(n)),
+        _ => Err("give a whole number above 0, or `unlimited`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_or_unlimited() {
+        assert_eq!(parse_rate("unlimited"), Ok(Rate::Unlimited));
+        assert_eq!(parse_rate("7"), Ok(Rate::PerSecond(7)));
+        assert!(parse_rate("0").is_err() && parse_rate("fast").is_err());
+    }
+}

@@ -1,0 +1,22 @@
+//! `memguard undo`.
+
+use clap::Args;
+
+use super::Format;
+
+/// Options of `memguard undo`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  memguard undo                     what can be set back\n  \
+    memguard undo 4312                set back what was done to process 4312\n  \
+    memguard undo 19d3c2b1d7a-4312.0  set back one action, by its id\n\n\
+    Timers that `memguard fix` stopped run again as before. What their owner closed cannot be opened again."
+)]
+pub struct UndoArgs {
+    /// A pid, or the id of an action; without it nothing is done but a list
+    #[arg(value_name = "PID|ACTION")]
+    pub what: Option<String>,
+    /// How to write the result
+    #[arg(long, short = 'f', value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}

@@ -1,0 +1,214 @@
+//! `memguard fix`.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::common::{emit, emit_error, table_writer, wanted, writer_for};
+use super::names::names;
+use super::rules::rules;
+use crate::args::{FixArgs, Format, Rate};
+use crate::attach::{Target, resolve};
+use crate::detect::{find, report};
+use crate::error::{Error, TargetError};
+use crate::fix::ladder::{Pace, climb};
+use crate::fix::limit;
+use crate::fix::plan::{Wish, confirm, plan};
+use crate::fix::protect::Protection;
+use crate::fix::undo::setting;
+use crate::model::{Fix, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict};
+use crate::snapshot::{Snapshot, of_target};
+use crate::state::State;
+use crate::state::audit::Journal;
+use rustix::time::Itimerspec;
+
+/// Between the two looks that must agree.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+/// More items than this show progress.
+const LONG: usize = 200;
+
+/// Runs the verb.
+pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
+    let wish = wish(args);
+    let pid = live(&args.target)?;
+    let mut plan = look(args, &wish, pid)?;
+    if args.dry_run {
+        plan.dry_run = true;
+        emit(
+            &table_writer(&args.output).fix(&plan)?,
+            args.output.output.as_deref(),
+        )?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let raises = plan.limit.as_ref().is_some_and(FixLimit::passes);
+    if raises || plan.items.iter().any(FixItem::passes) {
+        if !agreed(args, &plan)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        std::thread::sleep(SECOND_LOOK);
+        plan = confirm(plan, look(args, &wish, pid)?);
+    }
+    carry_out(args, pid, &mut plan);
+    emit(
+        &table_writer(&args.output).fix(&plan)?,
+        args.output.output.as_deref(),
+    )?;
+    Ok(code(&plan))
+}
+
+/// Acts on the items, and keeps every action in the log.
+fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
+    let mut journal = match Journal::open(pid, plan.process.name()) {
+        Ok(journal) => Some(journal),
+        Err(why) => {
+            plan.notes
+                .push(format!("What is done is not kept in the log: {why}"));
+            None
+        }
+    };
+    if let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) {
+        limit::raise(pid, limit);
+        let line = limit_line(limit);
+        if let Some(journal) = journal.as_mut()
+            && let Err(why) = journal.add(plan.items.len(), &line, None)
+        {
+            plan.notes
+                .push(format!("The new limit is not in the log: {why}"));
+        }
+    }
+    let mut kept = |at: usize, item: &FixItem, timer: Option<&Itimerspec>| {
+        let timer = timer.map(setting);
+        journal
+            .as_mut()
+            .is_some_and(|journal| journal.add(at, item, timer).is_ok())
+    };
+    climb(plan, pid, &mut pace(args, &mut progress, &mut kept));
+}
+
+/// For the log: a limit is no object, so it has words only.
+fn limit_line(limit: &FixLimit) -> FixItem {
+    let raised = limit.raised == Some(true);
+    FixItem {
+        finding: String::new(),
+        kind: Kind::Files,
+        action: Fix::None,
+        fd: None,
+        entry: None,
+        what: format!("limit on descriptors, {} -> {}", limit.from, limit.to),
+        object: (0, 0),
+        cookie: None,
+        born_ms: None,
+        gates: limit.gates.clone(),
+        outcome: (!raised).then_some(FixOutcome::Failed),
+        detail: raised.then(|| "raised".to_owned()),
+    }
+}
+
+fn wish(args: &FixArgs) -> Wish {
+    Wish {
+        findings: args.findings.clone(),
+        min_age: args.select.min_age,
+        protection: Protection::default()
+            .and(args.protect_port.iter().copied(), [])
+            .but(&args.allow_port),
+    }
+}
+
+fn pace<'a>(
+    args: &FixArgs,
+    progress: &'a mut dyn FnMut(usize, usize),
+    record: crate::fix::ladder::Record<'a>,
+) -> Pace<'a> {
+    Pace {
+        per_second: match args.rate {
+            Rate::PerSecond(n) => Some(n),
+            Rate::Unlimited => None,
+        },
+        progress,
+        record,
+    }
+}
+
+/// The pid of a target that runs.
+fn live(text: &str) -> Result<i32, Error> {
+    match resolve(text)? {
+        Target::Live { process, .. } => Ok(process.pid),
+        Target::Ended { .. } | Target::Saved { .. } => {
+            Err(TargetError::NotRunning(text.to_owned()).into())
+        }
+    }
+}
+
+/// A fresh look at the same process, and the plan that follows from it.
+fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
+    let mut snapshot: Snapshot = of_target(resolve(pid.to_string())?)?;
+    let wanted = wanted(&args.select, true);
+    let mut state = State::open();
+    let known = state.recall(&snapshot, &wanted);
+    known.process.earlier.sharpen(&mut snapshot);
+    let (found, _) = find(&snapshot, &wanted, &known.context());
+    let mut plan = plan(&snapshot, &found, wish);
+    let mut symbols = names(&snapshot, args.rules.no_rules);
+    let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
+    rules(&args.rules)?.apply(&mut shown);
+    plan.items.retain(|item| is_shown(item, &shown));
+    plan.items.truncate(args.max.unwrap_or(usize::MAX));
+    plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
+    Ok(plan)
+}
+
+/// What a rule or a label hides is not touched either.
+fn is_shown(item: &FixItem, report: &Report) -> bool {
+    report.findings.iter().any(|finding| {
+        finding.id == item.finding
+            && finding.verdict == Verdict::Leak
+            && finding.resources.iter().any(|open| match item.entry {
+                Some(_) => open.what.as_ref() == Some(&item.what),
+                None => open.fd == item.fd,
+            })
+    })
+}
+
+/// One question on a terminal; without one, only `--yes` answers it.
+fn agreed(args: &FixArgs, plan: &FixReport) -> Result<bool, Error> {
+    if args.yes {
+        return Ok(true);
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Error::Usage(
+            "Nobody is there to say yes; add --yes to act, or --dry-run to see the plan only."
+                .into(),
+        ));
+    }
+    emit_error(&writer_for(Format::Text, None, false).fix(plan)?)?;
+    let open = plan.items.iter().filter(|item| item.passes()).count();
+    let limit = plan.limit.as_ref().is_some_and(FixLimit::passes);
+    let also = if limit { " and raise the limit" } else { "" };
+    emit_error(&format!("Fix these {open}{also}? [y/N] "))?;
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+/// A counter that overwrites itself, on a terminal and for long runs only.
+fn progress(done: usize, total: usize) {
+    let mut screen = std::io::stderr();
+    if total >= LONG && screen.is_terminal() {
+        // Progress that cannot be shown is no failure.
+        let _ = write!(screen, "\r{done} of {total} ");
+    }
+}
+
+/// 5 when it was stopped for harm, or when every single item was refused.
+fn code(plan: &FixReport) -> ExitCode {
+    let raised = plan
+        .limit
+        .as_ref()
+        .is_none_or(|limit| limit.raised == Some(true));
+    let refused = !plan.items.is_empty() && plan.count(FixOutcome::Refused) == plan.items.len();
+    ExitCode::from(if plan.stopped.is_some() || refused || !raised {
+        5
+    } else {
+        0
+    })
+}

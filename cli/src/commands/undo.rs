@@ -1,0 +1,77 @@
+//! `memguard undo`.
+
+use std::process::ExitCode;
+
+use super::common::{emit, writer_for};
+use crate::args::UndoArgs;
+use crate::error::Error;
+use crate::fix::undo::{pending, restore};
+use crate::model::{FixOutcome, Undo, UndoItem};
+use crate::state::audit::{Action, Journal, read};
+use crate::state::{Folder, StateError};
+
+/// Runs the verb.
+pub fn run(args: &UndoArgs) -> Result<ExitCode, Error> {
+    let open = pending(&read(&Folder::open()?)?);
+    let items = match args.what.as_deref() {
+        None => open.iter().map(listed).collect(),
+        Some(what) => set_back(chosen(open, what)?)?,
+    };
+    let done = |item: &UndoItem| item.outcome.is_none_or(|one| one == FixOutcome::Restored);
+    let code = if items.iter().all(done) { 0 } else { 5 };
+    let undo = Undo {
+        schema: Undo::SCHEMA.to_owned(),
+        items,
+    };
+    emit(&writer_for(args.format, None, false).undo(&undo)?, None)?;
+    Ok(ExitCode::from(code))
+}
+
+fn chosen(open: Vec<Action>, what: &str) -> Result<Vec<Action>, Error> {
+    let pid: Option<i32> = what.parse().ok();
+    let is_meant = |action: &Action| action.id == what || pid == Some(action.pid);
+    let meant: Vec<Action> = open.into_iter().filter(is_meant).collect();
+    if meant.is_empty() {
+        return Err(Error::Usage(format!(
+            "Nothing that was done to `{what}` can be set back; `memguard undo` alone lists what can be."
+        )));
+    }
+    Ok(meant)
+}
+
+fn set_back(actions: Vec<Action>) -> Result<Vec<UndoItem>, StateError> {
+    let mut items = Vec::new();
+    for action in actions {
+        let mut item = listed(&action);
+        match restore(&action) {
+            Ok(()) => item.outcome = Some(FixOutcome::Restored),
+            Err(why) => {
+                item.outcome = Some(FixOutcome::Failed);
+                item.detail = Some(why);
+            }
+        }
+        let mut journal = Journal::open(action.pid, &action.process)?;
+        journal.write(&Action {
+            at: jiff::Timestamp::now(),
+            by_uid: rustix::process::getuid().as_raw(),
+            outcome: item.outcome,
+            detail: item.detail.clone(),
+            ..action
+        })?;
+        items.push(item);
+    }
+    Ok(items)
+}
+
+fn listed(action: &Action) -> UndoItem {
+    UndoItem {
+        id: action.id.clone(),
+        at: action.at,
+        pid: action.pid,
+        process: action.process.clone(),
+        fd: action.fd,
+        what: action.what.clone(),
+        outcome: None,
+        detail: None,
+    }
+}

@@ -1,0 +1,313 @@
+//! The conditions that an item must meet, pure functions over facts. Each
+//! gives a gate with the fact that decided, so that a plan can be argued with.
+
+use std::time::Duration;
+
+use super::owners::{Owner, Owners};
+use super::protect::Protection;
+use crate::detect::Found;
+use crate::detect::lifetimes::lifetimes;
+use crate::model::{FixGate, Verdict};
+use crate::snapshot::facts::{RegistrationFact, StaleFact};
+use crate::snapshot::{Descriptor, FdFact, Snapshot, SocketFact};
+use crate::units::span;
+
+/// Least age and idleness, unless `--min-age` says otherwise.
+const FLOOR: Duration = Duration::from_secs(300);
+/// Times the 99th percentile of completed lives that an object must be old.
+const LIVES: f64 = 10.0;
+
+/// All that the gates look at.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// The process
+    pub snapshot: &'a Snapshot,
+    /// The finding
+    pub found: &'a Found,
+    /// The descriptor
+    pub open: &'a Descriptor,
+    /// Who has what open
+    pub owners: &'a Owners,
+    /// What is never touched
+    pub protection: &'a Protection,
+    /// Replaces the fixed floors
+    pub min_age: Option<Duration>,
+}
+
+fn gate(name: &str, open: bool, fact: impl Into<String>) -> FixGate {
+    FixGate {
+        name: name.to_owned(),
+        open,
+        fact: fact.into(),
+    }
+}
+
+/// The gates of every kind: whose it is, how old, and whether it is needed.
+#[must_use]
+pub fn common(case: &Case<'_>) -> Vec<FixGate> {
+    vec![
+        verdict(case.found),
+        standard(case),
+        created_here(case),
+        one_owner(case),
+        not_waited_on(case),
+        old_enough(case),
+    ]
+}
+
+/// The gates of a TCP socket that is to be shown an end of file.
+#[must_use]
+pub fn tcp(case: &Case<'_>) -> Vec<FixGate> {
+    let none = SocketFact::default();
+    let socket = fact(case)
+        .and_then(|fact| fact.socket.as_ref())
+        .unwrap_or(&none);
+    let mut gates = common(case);
+    gates.extend([
+        connected(socket),
+        nothing_to_send(socket),
+        idle_enough(case, socket),
+        not_infrastructure(case.protection, socket),
+    ]);
+    gates
+}
+
+fn fact<'a>(case: &Case<'a>) -> Option<&'a FdFact> {
+    case.open.fact.as_ref()
+}
+
+/// Shut for programs that are never touched.
+#[must_use]
+pub fn process(snapshot: &Snapshot, protection: &Protection) -> Option<FixGate> {
+    let name = snapshot.process.comm.as_deref()?;
+    let pattern = protection.covers_process(name)?;
+    Some(gate("process", false, format!("{pattern} is protected")))
+}
+
+/// The gates of a timer that is to be stopped.
+#[must_use]
+pub fn timer(case: &Case<'_>) -> Vec<FixGate> {
+    let timer = fact(case).and_then(|fact| fact.timer).unwrap_or_default();
+    let mut gates = common(case);
+    gates.push(gate(
+        "armed",
+        timer.armed,
+        if timer.armed {
+            "it runs"
+        } else {
+            "it does not run"
+        },
+    ));
+    gates.push(gate(
+        "unread",
+        timer.unread_ticks > 0,
+        format!("{} expirations that nobody read", timer.unread_ticks),
+    ));
+    gates
+}
+
+/// The gates of a registration whose number is closed or another file's.
+#[must_use]
+pub fn stale(
+    snapshot: &Snapshot,
+    found: &Found,
+    protection: &Protection,
+    entry: RegistrationFact,
+    holders: usize,
+) -> Vec<FixGate> {
+    let why = match entry.stale {
+        Some(StaleFact::Closed) => (true, "its number is closed, the file lives"),
+        Some(StaleFact::Another) => (true, "its number names another file"),
+        None => (false, "its number names the file that it watches"),
+    };
+    let held = match holders {
+        0 => "no descriptor of the file can be found".to_owned(),
+        n => format!("open at {n} other descriptors"),
+    };
+    let mut gates = vec![
+        verdict(found),
+        gate("stale", why.0, why.1),
+        gate("holder", holders > 0, held),
+    ];
+    gates.extend(process(snapshot, protection));
+    gates
+}
+
+fn verdict(found: &Found) -> FixGate {
+    let how = match found.decision.confidence {
+        Some(sure) if sure >= 1.0 => "leak, proven".to_owned(),
+        Some(sure) => format!("{}, {:.0} % sure", found.verdict().name(), sure * 100.0),
+        None => found.verdict().name().to_owned(),
+    };
+    gate("verdict", found.verdict() == Verdict::Leak, how)
+}
+
+fn standard(case: &Case<'_>) -> FixGate {
+    gate(
+        "number",
+        case.open.fd > 2,
+        format!("descriptor {}", case.open.fd),
+    )
+}
+
+fn created_here(case: &Case<'_>) -> FixGate {
+    let (open, fact) = match (case.open.inherited, case.open.origin_known) {
+        (Some(true), _) => (false, "inherited"),
+        (_, false) => (false, "of unknown origin"),
+        _ => (true, "created by this process"),
+    };
+    gate("origin", open, fact)
+}
+
+/// Sockets and pipes have an inode of their own; of timers, which share one,
+/// the kernel compares the open files.
+fn one_owner(case: &Case<'_>) -> FixGate {
+    let inode = fact(case).map_or(0, |fact| fact.object.1);
+    let own = Owner {
+        pid: case.snapshot.facts.pid,
+        fd: case.open.fd,
+    };
+    if fact(case).is_some_and(|fact| fact.what == "timerfd") {
+        return one_timer(case.owners.of_timer(own));
+    }
+    let owners = case.owners.of_inode(inode);
+    let others = owners.iter().filter(|owner| **owner != own).count();
+    let (open, said) = match (owners.contains(&own), others) {
+        (_, 1..) => (
+            false,
+            format!("also open at {others} other descriptors or processes"),
+        ),
+        (true, _) => (true, "one descriptor of one process".to_owned()),
+        (false, _) => (false, "not there any more".to_owned()),
+    };
+    gate("owner", open, said)
+}
+
+fn one_timer(open: Option<usize>) -> FixGate {
+    match open {
+        Some(1) => gate("owner", true, "one descriptor of one process"),
+        Some(n) => {
+            let others = n - 1;
+            let said = format!("also open at {others} other descriptors or processes");
+            gate("owner", false, said)
+        }
+        None => gate("owner", false, "whether it is open elsewhere is not known"),
+    }
+}
+
+fn not_waited_on(case: &Case<'_>) -> FixGate {
+    let (open, said) = match fact(case).and_then(|fact| fact.blocked) {
+        Some(false) => (true, "no thread waits in a call on it"),
+        Some(true) => (false, "a thread waits in a call on it"),
+        None => (
+            false,
+            "whether a thread waits on it cannot be seen; run memguard as root",
+        ),
+    };
+    gate("in use", open, said)
+}
+
+fn floor(case: &Case<'_>) -> f64 {
+    case.min_age.unwrap_or(FLOOR).as_secs_f64()
+}
+
+/// Older than ten times what 99 % of its kind lived.
+fn old_enough(case: &Case<'_>) -> FixGate {
+    let stats = &case.snapshot.sites.all[case.found.site].stats;
+    let lives = lifetimes(stats).map_or(0.0, |lives| LIVES * lives.p99_s);
+    let least = lives.max(floor(case));
+    match case.snapshot.descriptor_age_s(case.open) {
+        Some(age) => gate(
+            "age",
+            age >= least,
+            format!("{} old, at least {} is asked", span(age), span(least)),
+        ),
+        None => gate("age", false, "its age is not known"),
+    }
+}
+
+fn connected(socket: &SocketFact) -> FixGate {
+    let state = socket.state.as_deref().unwrap_or("unknown");
+    gate(
+        "state",
+        matches!(state, "ESTABLISHED" | "CLOSE_WAIT" | "FIN_WAIT2"),
+        state,
+    )
+}
+
+fn nothing_to_send(socket: &SocketFact) -> FixGate {
+    match socket.send_queue {
+        Some(0) => gate("send queue", true, "empty"),
+        Some(bytes) => gate("send queue", false, format!("{bytes} bytes wait")),
+        None => gate("send queue", false, "not known"),
+    }
+}
+
+/// The traffic window: neither sent nor received for long.
+fn idle_enough(case: &Case<'_>, socket: &SocketFact) -> FixGate {
+    let least = floor(case);
+    let last = socket.sent_ms.min(socket.received_ms);
+    match last.map(|ms| ms as f64 / 1000.0) {
+        Some(idle) => gate(
+            "traffic",
+            idle >= least,
+            format!("none for {}, at least {} is asked", span(idle), span(least)),
+        ),
+        None => gate("traffic", false, "its times are not known"),
+    }
+}
+
+fn not_infrastructure(protection: &Protection, socket: &SocketFact) -> FixGate {
+    let port = protection
+        .covers(socket.local.as_deref())
+        .or_else(|| protection.covers(socket.peer.as_deref()));
+    match port {
+        Some(port) => gate("port", false, format!("port {port} is protected")),
+        None => gate("port", true, "no protected port at either end"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn socket(state: &str) -> SocketFact {
+        SocketFact {
+            state: Some(state.into()),
+            send_queue: Some(0),
+            local: Some("127.0.0.1:4000".into()),
+            peer: Some("127.0.0.1:4001".into()),
+            ..SocketFact::default()
+        }
+    }
+
+    #[test]
+    fn listeners_and_connections_in_the_making_are_left_alone() {
+        for state in ["LISTEN", "SYN_SENT", "SYN_RECV", "CLOSE", "unknown"] {
+            assert!(!connected(&socket(state)).open, "{state}");
+        }
+        assert!(connected(&socket("CLOSE_WAIT")).open);
+        assert!(!connected(&SocketFact::default()).open);
+    }
+
+    #[test]
+    fn what_waits_to_be_sent_or_is_unknown_shuts_the_gate() {
+        assert!(nothing_to_send(&socket("ESTABLISHED")).open);
+        let busy = SocketFact {
+            send_queue: Some(1),
+            ..socket("ESTABLISHED")
+        };
+        assert!(!nothing_to_send(&busy).open);
+        assert!(!nothing_to_send(&SocketFact::default()).open);
+    }
+
+    #[test]
+    fn a_database_at_the_other_end_is_infrastructure() {
+        let database = SocketFact {
+            peer: Some("10.0.0.1:5432".into()),
+            ..socket("CLOSE_WAIT")
+        };
+        assert!(!not_infrastructure(&Protection::default(), &database).open);
+        assert!(not_infrastructure(&Protection::default(), &socket("CLOSE_WAIT")).open);
+    }
+}

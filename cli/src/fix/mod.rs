@@ -1,0 +1,33 @@
+//! Cleaning up, without harm: a leak finding's objects go through gates, and
+//! those that pass through a ladder of growing steps.
+//!
+//! - [`plan`]: from findings to items, each with its gates
+//! - [`gates`]: the conditions, pure functions over facts
+//! - [`owners`]: who else has the same object open
+//! - [`protect`]: ports and processes that are never touched
+//! - [`outside`]: acts on duplicates of the target's descriptors
+//! - [`epoll`]: takes stale entries out of an epoll from outside
+//! - [`stale`]: stale registrations, from finding to item and out
+//! - [`same_file`]: duplicates among files that share an inode
+//! - [`limit`]: the soft limit on descriptors
+//! - [`lost`]: whether a program may still know a number
+//! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
+//! - [`undo`]: sets stopped timers back
+//! - [`watch`]: alive, CPU, restarts
+//!
+//! Nothing is closed behind the program's back: a socket's owner is shown an
+//! end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
+
+pub mod epoll;
+pub mod gates;
+pub mod ladder;
+pub mod limit;
+pub mod lost;
+pub mod outside;
+pub mod owners;
+pub mod plan;
+pub mod protect;
+pub mod same_file;
+pub mod stale;
+pub mod undo;
+pub mod watch;

@@ -1,0 +1,215 @@
+//! Acts from outside, on a duplicate of the target's descriptor: first the
+//! object is held, then its identity is checked, then something is done, then
+//! it is let go. What its number means by then does not matter.
+
+use crate::model::FixItem;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{Shutdown, sockopt};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::time::{Itimerspec, TimerfdTimerFlags, timerfd_settime};
+
+/// Why an object was not touched.
+#[derive(Debug, thiserror::Error)]
+pub enum Untouched {
+    /// The number is closed, or names another object
+    #[error("it is gone, or its number names another object by now")]
+    Vanished,
+    /// No right to
+    #[error(
+        "the kernel does not let this user take a duplicate; run memguard as the process's user or as root, \
+        with ptrace permitted"
+    )]
+    NotPermitted,
+    /// Else
+    #[error("the kernel refused ({0})")]
+    Kernel(Errno),
+}
+
+impl From<Errno> for Untouched {
+    fn from(errno: Errno) -> Self {
+        match errno {
+            Errno::BADF | Errno::SRCH | Errno::NOENT => Self::Vanished,
+            Errno::PERM | Errno::ACCESS => Self::NotPermitted,
+            other => Self::Kernel(other),
+        }
+    }
+}
+
+/// The target, held by a pidfd: its pid cannot come to mean another process.
+#[derive(Debug)]
+pub struct Hold {
+    process: OwnedFd,
+}
+
+impl Hold {
+    /// Holds a process.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn of(pid: i32) -> Result<Self, Untouched> {
+        let pid = Pid::from_raw(pid).ok_or(Untouched::Vanished)?;
+        Ok(Self {
+            process: pidfd_open(pid, PidfdFlags::empty())?,
+        })
+    }
+
+    /// A duplicate of its descriptor, whatever that is by now.
+    ///
+    /// # Errors
+    /// Closed, or not permitted.
+    pub fn duplicate(&self, fd: i32) -> Result<OwnedFd, Untouched> {
+        Ok(pidfd_getfd(&self.process, fd, PidfdGetfdFlags::empty())?)
+    }
+
+    /// A duplicate of the very object of the plan.
+    ///
+    /// # Errors
+    /// It is another object by now, or not permitted.
+    pub fn object(&self, item: &FixItem) -> Result<OwnedFd, Untouched> {
+        let fd = item.fd.ok_or(Untouched::Vanished)?;
+        let copy = self.duplicate(fd)?;
+        let stat = rustix::fs::fstat(&copy)?;
+        let same = (stat.st_dev, stat.st_ino) == item.object && same_cookie(&copy, item.cookie);
+        if same {
+            Ok(copy)
+        } else {
+            Err(Untouched::Vanished)
+        }
+    }
+}
+
+fn same_cookie(copy: &OwnedFd, cookie: Option<u64>) -> bool {
+    cookie.is_none_or(|cookie| sockopt::socket_cookie(copy).is_ok_and(|now| now == cookie))
+}
+
+/// Shows the owner an end of file. Sends no packet; later writes still go out.
+///
+/// # Errors
+/// The kernel's.
+pub fn end_of_file(socket: BorrowedFd<'_>) -> Result<(), Untouched> {
+    Ok(rustix::net::shutdown(socket, Shutdown::Read)?)
+}
+
+/// Ends both directions, where the owner took no notice of the end of file.
+///
+/// # Errors
+/// The kernel's.
+pub fn hang_up(socket: BorrowedFd<'_>) -> Result<(), Untouched> {
+    Ok(rustix::net::shutdown(socket, Shutdown::Both)?)
+}
+
+/// Stops a timerfd; gives what it was set to.
+///
+/// # Errors
+/// The kernel's.
+pub fn disarm(timer: BorrowedFd<'_>) -> Result<Itimerspec, Untouched> {
+    let zero = rustix::time::Timespec::default();
+    let off = Itimerspec {
+        it_interval: zero,
+        it_value: zero,
+    };
+    Ok(timerfd_settime(timer, TimerfdTimerFlags::empty(), &off)?)
+}
+
+/// Sets a timerfd back to what it was.
+///
+/// # Errors
+/// The kernel's.
+pub fn rearm(timer: BorrowedFd<'_>, to: &Itimerspec) -> Result<(), Untouched> {
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), to)?;
+    Ok(())
+}
+
+/// Whether a socket listens: never to be touched.
+#[must_use]
+pub fn listens(socket: &impl AsFd) -> bool {
+    sockopt::socket_acceptconn(socket).unwrap_or(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fix, Kind};
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+    use std::os::unix::fs::MetadataExt;
+
+    fn item(fd: i32) -> FixItem {
+        let meta = std::fs::metadata(format!("/proc/self/fd/{fd}")).unwrap();
+        FixItem {
+            finding: "sockets-1".into(),
+            kind: Kind::Sockets,
+            action: Fix::Eof,
+            fd: Some(fd),
+            entry: None,
+            what: String::new(),
+            object: (meta.dev(), meta.ino()),
+            cookie: None,
+            born_ms: None,
+            gates: Vec::new(),
+            outcome: None,
+            detail: None,
+        }
+    }
+
+    #[test]
+    fn an_end_of_file_reaches_the_owner_and_the_peer_notices_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        let hold = Hold::of(std::process::id() as i32).unwrap();
+        let copy = hold.object(&item(ours.as_raw_fd())).unwrap();
+        end_of_file(copy.as_fd()).unwrap();
+        assert_eq!(ours.read(&mut [0; 8]).unwrap(), 0);
+        std::io::Write::write_all(&mut ours, b"still").unwrap();
+        let mut got = [0; 5];
+        theirs.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"still");
+    }
+
+    #[test]
+    fn another_object_under_the_number_is_not_touched() {
+        let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
+        let hold = Hold::of(std::process::id() as i32).unwrap();
+        let mut planned = item(one.as_raw_fd());
+        planned.object = item(other.as_raw_fd()).object;
+        assert!(matches!(hold.object(&planned), Err(Untouched::Vanished)));
+        let cookie = FixItem {
+            cookie: Some(1),
+            ..item(one.as_raw_fd())
+        };
+        assert!(matches!(hold.object(&cookie), Err(Untouched::Vanished)));
+    }
+
+    #[test]
+    fn a_timer_is_stopped_and_set_back() {
+        use rustix::time::{
+            TimerfdClockId, TimerfdFlags, Timespec, timerfd_create, timerfd_gettime,
+        };
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap();
+        let hour = Timespec {
+            tv_sec: 3600,
+            tv_nsec: 0,
+        };
+        let set = Itimerspec {
+            it_interval: hour,
+            it_value: hour,
+        };
+        rearm(timer.as_fd(), &set).unwrap();
+        let old = disarm(timer.as_fd()).unwrap();
+        assert_eq!(timerfd_gettime(&timer).unwrap().it_value.tv_sec, 0);
+        assert_eq!(old.it_interval.tv_sec, 3600);
+        rearm(timer.as_fd(), &old).unwrap();
+        assert!(timerfd_gettime(&timer).unwrap().it_value.tv_sec > 3500);
+    }
+
+    #[test]
+    fn a_listener_is_known_without_being_changed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        assert!(listens(&listener));
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        assert!(!listens(&stream));
+    }
+}

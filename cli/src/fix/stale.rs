@@ -1,0 +1,131 @@
+//! Stale registrations: an epoll tells of a number that is closed or names
+//! another file. From finding to item, and out of the epoll.
+
+use super::epoll::{self, Entry};
+use super::gates;
+use super::outside::{Hold, Untouched};
+use super::owners::{Owner, Owners};
+use super::plan::Wish;
+use crate::detect::Found;
+use crate::kernel::descriptors::fdinfo;
+use crate::kernel::{Descriptors, Facts, Kind as Seen, ProcDir, descriptors::Depth};
+use crate::model::{Fix, FixItem, FixOutcome};
+use crate::snapshot::facts::RegistrationFact;
+use crate::snapshot::{Snapshot, Thing};
+
+/// Descriptors tried for one entry; files of the kernel's own share an inode.
+const MOST_TRIED: usize = 256;
+
+/// The inodes that the finding's stale entries watch.
+pub fn inodes<'a>(snapshot: &'a Snapshot, found: &'a Found) -> impl Iterator<Item = u64> + 'a {
+    entries(snapshot, found).map(|(_, entry)| entry.object.1)
+}
+
+fn entries<'a>(
+    snapshot: &'a Snapshot,
+    found: &'a Found,
+) -> impl Iterator<Item = (&'a Thing, RegistrationFact)> + 'a {
+    let things = found.things.iter().map(|at| &snapshot.things[*at]);
+    things.filter_map(|thing| Some((thing, thing.stale?)))
+}
+
+/// The items of a finding's stale entries.
+#[must_use]
+pub fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -> Vec<FixItem> {
+    let id = found.id(snapshot);
+    entries(snapshot, found)
+        .map(|(thing, entry)| FixItem {
+            finding: id.clone(),
+            kind: found.kind,
+            action: Fix::EpollDel,
+            fd: Some(entry.epoll),
+            entry: Some(entry.fd),
+            what: thing.what.clone(),
+            object: entry.object,
+            cookie: None,
+            born_ms: None,
+            gates: {
+                let known = holders(snapshot, owners, entry.object).len();
+                gates::stale(snapshot, found, &wish.protection, entry, known)
+            },
+            outcome: None,
+            detail: None,
+        })
+        .collect()
+}
+
+fn holders(snapshot: &Snapshot, owners: &Owners, object: (u64, u64)) -> Vec<Owner> {
+    let here = snapshot.facts.descriptors.iter().flatten();
+    let here = here.filter(|fact| fact.object == object).map(|fact| Owner {
+        pid: snapshot.facts.pid,
+        fd: fact.fd,
+    });
+    let mut all: Vec<Owner> = here
+        .chain(owners.of_inode(object.1).iter().copied())
+        .collect();
+    all.dedup();
+    all
+}
+
+/// Takes the entry out, and asks the kernel whether it is gone.
+///
+/// # Errors
+/// [`Untouched::Vanished`] when it was gone before, or is not stale any more.
+pub fn remove(hold: &Hold, dir: &ProcDir, item: &FixItem) -> Result<FixOutcome, Untouched> {
+    let (Some(epoll), Some(fd)) = (item.fd, item.entry) else {
+        return Err(Untouched::Vanished);
+    };
+    let before = listed(dir, epoll, fd, item.object);
+    if before == 0 || is_current(dir, fd, item.object) {
+        return Err(Untouched::Vanished);
+    }
+    for holder in whoever_has(dir, item.object).into_iter().take(MOST_TRIED) {
+        // Of another file with that inode the epoll has no entry: nothing happens.
+        match epoll::remove(hold, Entry { epoll, fd }, holder) {
+            Ok(()) => break,
+            Err(Untouched::Vanished) => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(if listed(dir, epoll, fd, item.object) < before {
+        FixOutcome::Removed
+    } else {
+        FixOutcome::Failed
+    })
+}
+
+/// How often the epoll lists this object under this number.
+fn listed(dir: &ProcDir, epoll: i32, fd: i32, object: (u64, u64)) -> usize {
+    let text = dir.read(&format!("fdinfo/{epoll}")).unwrap_or_default();
+    let Facts::Epoll(entries) = fdinfo::parse(Seen::Epoll, &text).facts else {
+        return 0;
+    };
+    let same = entries
+        .iter()
+        .filter(|entry| entry.fd == fd && (entry.device, entry.inode) == object);
+    same.count()
+}
+
+/// Whether the number names that object again.
+fn is_current(dir: &ProcDir, fd: i32, object: (u64, u64)) -> bool {
+    let path = format!("fd/{fd}");
+    rustix::fs::statat(dir.fd(), &*path, rustix::fs::AtFlags::empty())
+        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == object)
+}
+
+/// Descriptors of that inode: the target's own first, then other processes'.
+fn whoever_has(dir: &ProcDir, object: (u64, u64)) -> Vec<Owner> {
+    let open = Descriptors::read(dir, Depth::Facts).map(|all| all.open);
+    let open = open.unwrap_or_default().into_iter();
+    let mut owners: Vec<Owner> = open
+        .filter(|row| (row.device, row.inode) == object)
+        .map(|row| Owner {
+            pid: dir.pid(),
+            fd: row.fd,
+        })
+        .collect();
+    if owners.is_empty() {
+        owners.extend(Owners::of(&[object.1].into()).of_inode(object.1));
+    }
+    owners
+}

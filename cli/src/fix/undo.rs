@@ -1,0 +1,124 @@
+//! Sets stopped timers back to what they were.
+
+use std::collections::BTreeMap;
+
+use rustix::fd::AsFd;
+use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
+
+use super::outside::{self, Hold};
+use crate::attach::resolve;
+use crate::kernel::{ProcDir, process::start_ticks};
+use crate::model::{Fix, FixOutcome};
+use crate::snapshot::of_target;
+use crate::state::audit::{Action, Setting};
+
+/// A timer's setting in nanoseconds.
+#[must_use]
+pub fn setting(of: &Itimerspec) -> Setting {
+    let ns = |time: Timespec| {
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        seconds.saturating_mul(1_000_000_000) + u64::try_from(time.tv_nsec).unwrap_or(0)
+    };
+    Setting {
+        next_ns: ns(of.it_value),
+        interval_ns: ns(of.it_interval),
+    }
+}
+
+/// As the kernel wants it. One that had run out runs out at once.
+fn itimer(setting: Setting) -> Itimerspec {
+    let time = |ns: u64| Timespec {
+        tv_sec: i64::try_from(ns / 1_000_000_000).unwrap_or(i64::MAX),
+        tv_nsec: (ns % 1_000_000_000) as _,
+    };
+    Itimerspec {
+        it_value: time(setting.next_ns.max(1)),
+        it_interval: time(setting.interval_ns),
+    }
+}
+
+/// What was stopped and not set back, the oldest first. An action without an
+/// outcome counts: the memguard that did it may have died.
+#[must_use]
+pub fn pending(actions: &[Action]) -> Vec<Action> {
+    let mut last: BTreeMap<&str, (usize, Action)> = BTreeMap::new();
+    for (at, action) in actions.iter().enumerate() {
+        let before = last.get(action.id.as_str());
+        let timer = action.timer.or(before.and_then(|(_, one)| one.timer));
+        let first = before.map_or(at, |(first, _)| *first);
+        let merged = Action {
+            timer,
+            ..action.clone()
+        };
+        last.insert(&action.id, (first, merged));
+    }
+    let open = |action: &Action| {
+        let stopped = matches!(
+            action.outcome,
+            None | Some(FixOutcome::Disarmed | FixOutcome::Failed)
+        );
+        action.action == Fix::Disarm && stopped && action.timer.is_some()
+    };
+    let mut all: Vec<(usize, Action)> = last.into_values().filter(|(_, one)| open(one)).collect();
+    all.sort_by_key(|(first, _)| *first);
+    all.into_iter().map(|(_, action)| action).collect()
+}
+
+/// Sets one back, if it is the same object of the same process, and nobody
+/// has set it since.
+///
+/// # Errors
+/// Why not, in words.
+pub fn restore(action: &Action) -> Result<(), String> {
+    const GONE: &str = "the process has ended";
+    let (Some(fd), Some(timer)) = (action.fd, action.timer) else {
+        return Err("what it was set to is not known".to_owned());
+    };
+    let dir = ProcDir::open(action.pid).map_err(|_| GONE.to_owned())?;
+    if start_ticks(&dir).ok() != Some(action.start_ticks) {
+        return Err(GONE.to_owned());
+    }
+    let hold = Hold::of(action.pid).map_err(|_| GONE.to_owned())?;
+    // First held, then known to be the one: what is held stays it.
+    let copy = hold.duplicate(fd).map_err(|why| why.to_string())?;
+    if !is_same(action, fd) {
+        return Err("its number is closed or names another object".to_owned());
+    }
+    let now = timerfd_gettime(&copy).map_err(|_| "it is no timer any more".to_owned())?;
+    if setting(&now).next_ns != 0 {
+        return Err("it runs: somebody has set it since".to_owned());
+    }
+    outside::rearm(copy.as_fd(), &itimer(timer)).map_err(|why| why.to_string())
+}
+
+/// Timers share an inode; the library knows when each was created.
+fn is_same(action: &Action, fd: i32) -> bool {
+    let look = resolve(action.pid.to_string()).and_then(of_target);
+    look.is_ok_and(|look| {
+        let open = look.descriptors.iter().find(|open| open.fd == fd);
+        open.is_some_and(|open| {
+            open.born_ms.is_some()
+                && open.born_ms == action.born_ms
+                && open
+                    .fact
+                    .as_ref()
+                    .is_some_and(|fact| fact.what == "timerfd")
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_comes_back_as_it_was() {
+        let set = Setting {
+            next_ns: 1_500_000_000,
+            interval_ns: 10_000_000,
+        };
+        assert_eq!(setting(&itimer(set)), set);
+        let run_out = Setting { next_ns: 0, ..set };
+        assert_eq!(setting(&itimer(run_out)).next_ns, 1);
+    }
+}

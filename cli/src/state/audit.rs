@@ -1,0 +1,229 @@
+//! Every action that was ever taken on a process: what, why, on which object,
+//! by whom, and what came of it. One JSON object a line; a line is added
+//! before something is done and another when the outcome is known.
+
+use std::fs::File;
+use std::io::Write;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::error::StateError;
+use super::folder::Folder;
+use crate::kernel::{ProcDir, process::start_ticks};
+use crate::model::{Fix, FixItem, FixOutcome, Kind};
+
+/// The log; the one before it has `.1` at its end.
+pub const FILE: &str = "actions.jsonl";
+/// A log that has grown larger becomes the one before.
+const CAP_BYTES: u64 = 8 << 20;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Action {
+    /// The same before and after
+    pub id: String,
+    /// When this was written
+    pub at: Timestamp,
+    /// The user who ran memguard
+    pub by_uid: u32,
+    /// On which process
+    pub pid: i32,
+    /// Clock ticks from boot to its start: pids come again
+    pub start_ticks: u64,
+    /// Its name
+    pub process: String,
+    /// The finding that was acted on
+    pub finding: String,
+    /// What sort of thing
+    pub kind: Kind,
+    /// What was done
+    pub action: Fix,
+    /// The descriptor, or the epoll's
+    pub fd: Option<i32>,
+    /// The number of a registration
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<i32>,
+    /// The object in words
+    pub what: String,
+    /// Device and inode
+    pub object: (u64, u64),
+    /// A socket's cookie
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cookie: Option<u64>,
+    /// When it was created, ms since the record was made
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born_ms: Option<u64>,
+    /// The facts that opened the gates
+    pub why: String,
+    /// What a timer was set to before
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Setting>,
+    /// What came of it; null before
+    pub outcome: Option<FixOutcome>,
+    /// More on that
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+}
+
+/// What a timer is set to, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting {
+    /// Until it runs out next
+    pub next_ns: u64,
+    /// The period, 0 for one shot
+    pub interval_ns: u64,
+}
+
+/// The log of one run on one process.
+#[derive(Debug)]
+pub struct Journal {
+    folder: Folder,
+    file: File,
+    run: String,
+    pid: i32,
+    start_ticks: u64,
+    process: String,
+}
+
+impl Journal {
+    /// Opens the log for what is about to be done.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub fn open(pid: i32, process: &str) -> Result<Self, StateError> {
+        let folder = Folder::open()?;
+        let file = folder.log(FILE, CAP_BYTES)?;
+        let dir = ProcDir::open(pid);
+        let now = Timestamp::now().as_millisecond();
+        Ok(Self {
+            folder,
+            file,
+            run: format!("{:x}-{pid}", now),
+            pid,
+            start_ticks: dir.and_then(|dir| start_ticks(&dir)).unwrap_or(0),
+            process: process.to_owned(),
+        })
+    }
+
+    /// Adds a line on the item with that index in the plan.
+    ///
+    /// # Errors
+    /// When it cannot be written: then nothing may be done that needs it.
+    pub fn add(
+        &mut self,
+        at: usize,
+        item: &FixItem,
+        timer: Option<Setting>,
+    ) -> Result<(), StateError> {
+        let facts: Vec<String> = item
+            .gates
+            .iter()
+            .map(|gate| format!("{}: {}", gate.name, gate.fact))
+            .collect();
+        self.write(&Action {
+            id: format!("{}.{at}", self.run),
+            at: Timestamp::now(),
+            by_uid: rustix::process::getuid().as_raw(),
+            pid: self.pid,
+            start_ticks: self.start_ticks,
+            process: self.process.clone(),
+            finding: item.finding.clone(),
+            kind: item.kind,
+            action: item.action,
+            fd: item.fd,
+            entry: item.entry,
+            what: item.what.clone(),
+            object: item.object,
+            cookie: item.cookie,
+            born_ms: item.born_ms,
+            why: facts.join("; "),
+            timer,
+            outcome: item.outcome,
+            detail: item.detail.clone(),
+        })
+    }
+
+    /// Adds a line as it is, in one write: lines of two memguards do not mix.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&mut self, action: &Action) -> Result<(), StateError> {
+        if self
+            .file
+            .metadata()
+            .is_ok_and(|meta| meta.len() > CAP_BYTES)
+        {
+            self.file = self.folder.log(FILE, CAP_BYTES)?;
+        }
+        let unusable = |source: std::io::Error| StateError::Unusable {
+            path: self.folder.path().join(FILE),
+            source,
+        };
+        let mut line = serde_json::to_vec(action).map_err(|error| unusable(error.into()))?;
+        line.push(b'\n');
+        self.file.write_all(&line).map_err(unusable)
+    }
+}
+
+/// All actions that are still in the log, the oldest first. What was cut off
+/// in the middle, as by a crash, is no line.
+///
+/// # Errors
+/// When the folder cannot be used.
+pub fn read(folder: &Folder) -> Result<Vec<Action>, StateError> {
+    let bytes = folder.read_log(FILE)?;
+    let lines = bytes.split(|byte| *byte == b'\n');
+    Ok(lines
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_bounded_and_survives_half_a_line() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::at(base.path()).unwrap();
+        let mut journal = Journal {
+            file: folder.log(FILE, CAP_BYTES).unwrap(),
+            folder,
+            run: "r".into(),
+            pid: 1,
+            start_ticks: 2,
+            process: "p".into(),
+        };
+        let item: FixItem = serde_json::from_str(
+            r#"{"finding":"timers-1","kind":"timers","action":"disarm","fd":3,"what":"w","object":[1,2],
+                "gates":[{"name":"age","open":true,"fact":"old"}],"outcome":null}"#,
+        )
+        .unwrap();
+        let set = Setting {
+            next_ns: 5,
+            interval_ns: 7,
+        };
+        journal.add(0, &item, Some(set)).unwrap();
+        journal.file.write_all(b"{\"id\":\"half").unwrap();
+        journal.file.write_all(b"\n").unwrap();
+        journal.add(1, &item, None).unwrap();
+        let all = read(&journal.folder).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!((all[0].timer, all[0].why.as_str()), (Some(set), "age: old"));
+        assert_eq!(all[1].id, "r.1");
+        for _ in 0..2 {
+            journal.file.set_len(CAP_BYTES + 1).unwrap();
+            journal.add(2, &item, None).unwrap();
+        }
+        let sizes: Vec<u64> = std::fs::read_dir(base.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().metadata().unwrap().len())
+            .collect();
+        assert!(
+            sizes.iter().sum::<u64>() <= 2 * CAP_BYTES + (1 << 16),
+            "{sizes:?}"
+        );
+        assert_eq!(read(&journal.folder).unwrap().last().unwrap().id, "r.2");
+    }
+}

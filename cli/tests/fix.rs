@@ -1,0 +1,648 @@
+//! `memguard fix` on running programs: what it does is counted in /proc.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{Held, assert_refused, code, json, memguard, run, serves, stderr, stdout};
+use tempfile::{TempDir, tempdir};
+
+/// A server that forgot something, with the library in it.
+struct Server {
+    folder: TempDir,
+    held: Held,
+    port: u16,
+}
+
+impl Server {
+    fn start(what: &str, count: usize) -> Self {
+        let folder = tempdir().unwrap();
+        let port = free_port();
+        let args = [what, &count.to_string(), &port.to_string()];
+        let held = Held::watched(folder.path(), serves(), &args);
+        Self { folder, held, port }
+    }
+
+    fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn open(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.held.pid)).map_or(0, Iterator::count)
+    }
+
+    /// The finding that its function is the creator of.
+    fn finding(&self, function: &str) -> String {
+        let args = [
+            "report",
+            "--min-age",
+            "0s",
+            "--format",
+            "json",
+            &self.held.word(),
+        ];
+        let report = json(self.dir(), &args);
+        let findings = report["findings"].as_array().unwrap();
+        let of = |finding: &&Value| {
+            let frames = finding["stack"].as_array().unwrap();
+            frames.iter().any(|frame| frame["function"] == function)
+        };
+        let found = findings.iter().find(of);
+        found.unwrap_or_else(|| panic!("{report}"))["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    }
+
+    /// Somebody says that it leaks.
+    fn blame(&self, function: &str) -> String {
+        let id = self.finding(function);
+        assert_eq!(code(&run(self.dir(), &["label", "leak", &id])), 0);
+        id
+    }
+
+    /// The outcome as JSON, with the exit code.
+    fn fix(&self, args: &[&str]) -> (i32, Value) {
+        let word = self.held.word();
+        let mut all = vec!["fix", "--format", "json", "--min-age", "0s", &word];
+        all.extend(args);
+        let done = run(self.dir(), &all);
+        let report = serde_json::from_slice(&done.stdout);
+        (
+            code(&done),
+            report.unwrap_or_else(|error| panic!("{error}: {}", stderr(&done))),
+        )
+    }
+
+    fn assert_serves(&self) {
+        let mut client = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        client.write_all(b"ping").unwrap();
+        let mut answer = [0; 4];
+        client.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"ping");
+    }
+
+    /// Waits for a count of descriptors.
+    #[track_caller]
+    fn wait_for_open(&self, wanted: usize) {
+        let begun = Instant::now();
+        while self.open() != wanted && begun.elapsed() < Duration::from_secs(20) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        assert_eq!(self.open(), wanted);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn outcomes<'a>(report: &'a Value, outcome: &str) -> Vec<&'a Value> {
+    let items = report["items"].as_array().unwrap();
+    items
+        .iter()
+        .filter(|item| item["outcome"] == outcome)
+        .collect()
+}
+
+/// Every item was refused, and that gate is shut.
+#[track_caller]
+fn assert_gate(report: &Value, gate: &str) {
+    let items = report["items"].as_array().unwrap();
+    assert!(!items.is_empty(), "{report}");
+    for item in items {
+        let gates = item["gates"].as_array().unwrap();
+        let shut = gates
+            .iter()
+            .any(|one| one["name"] == gate && one["open"] == false);
+        assert!(shut && item["outcome"] == "refused", "{item}");
+    }
+}
+
+#[test]
+fn the_owner_closes_what_its_loop_watches_and_serves_on() {
+    let server = Server::start("loop", 12);
+    let before = server.open();
+    let id = server.blame("connect_upstream");
+    let (exit, plan) = server.fix(&["--dry-run"]);
+    assert_eq!(
+        (exit, plan["items"].as_array().unwrap().len()),
+        (0, 12),
+        "{plan}"
+    );
+    assert_eq!(plan["dry_run"], true);
+    for item in plan["items"].as_array().unwrap() {
+        let gates = item["gates"].as_array().unwrap();
+        assert!(gates.iter().all(|gate| gate["open"] == true), "{item}");
+        assert!(item["outcome"].is_null());
+    }
+    assert_eq!(server.open(), before, "a plan touches nothing");
+
+    let (exit, some) = server.fix(&["--yes", "--max", "5"]);
+    assert_eq!(exit, 0, "{some}");
+    assert_eq!(outcomes(&some, "closed-by-owner").len(), 5, "{some}");
+    // Each has its peer in the same program.
+    server.wait_for_open(before - 10);
+    server.assert_serves();
+
+    let (_, none) = server.fix(&["sockets-0000000000000000", "--yes"]);
+    assert_eq!(none["items"].as_array().unwrap().len(), 0);
+    // What was just closed counts as lived: the rest is young beside that.
+    let (exit, rest) = server.fix(&[&id, "--yes"]);
+    assert_eq!(exit, 5, "{rest}");
+    assert_gate(&rest, "age");
+    server.held.kill();
+}
+
+#[test]
+fn as_fast_as_it_goes_all_of_a_finding_are_closed_in_three_steps() {
+    let server = Server::start("loop", 300);
+    let before = server.open();
+    let id = server.blame("connect_upstream");
+    let (exit, all) = server.fix(&[&id, "--yes", "--rate", "unlimited"]);
+    assert_eq!(
+        (exit, outcomes(&all, "closed-by-owner").len()),
+        (0, 300),
+        "{all}"
+    );
+    server.wait_for_open(before - 600);
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn what_somebody_called_fine_or_a_rule_hides_is_not_touched() {
+    let server = Server::start("forgotten", 3);
+    let before = server.open();
+    let rules = server.dir().join("rules.toml");
+    std::fs::write(
+        &rules,
+        "[[rule]]\nfunction = \"connect_upstream\"\nignore = true\n",
+    )
+    .unwrap();
+    let (exit, plan) = server.fix(&["--yes", "--config", rules.to_str().unwrap()]);
+    assert_eq!(
+        (exit, plan["items"].as_array().unwrap().len()),
+        (0, 0),
+        "{plan}"
+    );
+    let id = server.finding("connect_upstream");
+    run(server.dir(), &["label", "ok", &id]);
+    let (exit, plan) = server.fix(&["--yes"]);
+    assert_eq!(
+        (exit, plan["items"].as_array().unwrap().len()),
+        (0, 0),
+        "{plan}"
+    );
+    assert_eq!(server.open(), before);
+    server.held.kill();
+}
+
+#[test]
+fn each_gate_refuses_what_it_is_there_for() {
+    for (what, gate) in [
+        ("shared", "owner"),
+        ("blocked", "in use"),
+        ("unsent", "send queue"),
+    ] {
+        let server = Server::start(what, 2);
+        let before = server.open();
+        server.blame("connect_upstream");
+        let (exit, refused) = server.fix(&["--yes"]);
+        assert_eq!(exit, 5, "{what}: {refused}");
+        assert_gate(&refused, gate);
+        assert_eq!(server.open(), before);
+        server.assert_serves();
+        server.held.kill();
+    }
+    let server = Server::start("loop", 2);
+    server.blame("connect_upstream");
+    let (exit, refused) = server.fix(&["--yes", "--protect-port", &server.port.to_string()]);
+    assert_eq!(exit, 5);
+    assert_gate(&refused, "port");
+    // Without the flag for impatience they are too young.
+    let young = run(
+        server.dir(),
+        &["fix", "--format", "json", "--yes", &server.held.word()],
+    );
+    assert_gate(&serde_json::from_slice(&young.stdout).unwrap(), "age");
+    server.held.kill();
+}
+
+#[test]
+fn a_program_that_sigpipe_would_kill_keeps_its_connections_and_lives() {
+    let server = Server::start("forgotten", 3);
+    let before = server.open();
+    let (exit, report) = server.fix(&["--yes"]);
+    assert_eq!(
+        (exit, outcomes(&report, "pending").len()),
+        (0, 3),
+        "{report}"
+    );
+    assert_eq!(server.open(), before, "nothing is closed behind its back");
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn where_sigpipe_is_ignored_the_connections_end_and_the_numbers_stay() {
+    let server = Server::start("ignores", 3);
+    let before = server.open();
+    let (exit, report) = server.fix(&["--yes"]);
+    assert_eq!(
+        (exit, outcomes(&report, "neutered").len()),
+        (0, 3),
+        "{report}"
+    );
+    assert_eq!(server.open(), before);
+    let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!("0100007F:{:04X} 08 ", server.port);
+    assert!(!tcp.contains(&remote), "half-closed ones are left:\n{tcp}");
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn a_loop_that_ignores_the_end_is_taken_out_of_its_spin() {
+    let server = Server::start("spin", 20);
+    server.blame("connect_upstream");
+    let before = server.open();
+    let (exit, report) = server.fix(&["--yes"]);
+    assert_eq!(exit, 5, "{report}");
+    assert!(
+        report["stopped"].as_str().unwrap().contains("CPU"),
+        "{report}"
+    );
+    let untouched = report["items"].as_array().unwrap();
+    let untouched = untouched
+        .iter()
+        .filter(|item| item["outcome"].is_null())
+        .count();
+    assert_eq!(untouched, 19, "only the canary: {report}");
+    assert_eq!(outcomes(&report, "pending").len(), 1, "{report}");
+    assert_eq!(server.open(), before, "its peer noticed nothing");
+    assert!(
+        report["stopped"]
+            .as_str()
+            .unwrap()
+            .contains("1 were taken out"),
+        "{report}"
+    );
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn nobody_to_ask_is_wrong_usage_and_touches_nothing() {
+    let server = Server::start("forgotten", 4);
+    let before = server.open();
+    let asked = memguard(server.dir())
+        .args(["fix", "--min-age", "0s", &server.held.word()])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_refused(&asked, 2, "--yes");
+    assert_eq!(server.open(), before);
+    server.held.kill();
+}
+
+#[test]
+fn a_program_that_dies_meanwhile_is_said_to_be_gone() {
+    let server = Server::start("loop", 20);
+    let before = server.open();
+    server.blame("connect_upstream");
+    let fixing = memguard(server.dir())
+        .args([
+            "fix",
+            "--yes",
+            "--min-age",
+            "0s",
+            "--format",
+            "json",
+            &server.held.word(),
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The canary is done.
+    server.wait_for_open(before - 2);
+    server.held.kill();
+    let done = fixing.wait_with_output().unwrap();
+    assert_eq!(code(&done), 5);
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(
+        report["stopped"].as_str().unwrap().contains("ended"),
+        "{report}"
+    );
+    assert_eq!(outcomes(&report, "closed-by-owner").len(), 1);
+}
+
+#[test]
+fn the_plan_fits_a_screen() {
+    let server = Server::start("forgotten", 4);
+    let shown = memguard(server.dir())
+        .args(["fix", "--dry-run", "--min-age", "0s", &server.held.word()])
+        .env("COLUMNS", "80")
+        .output()
+        .unwrap();
+    let text = stdout(&shown);
+    assert!(text.contains("4 of 4 objects would be touched"), "{text}");
+    for line in text.lines() {
+        assert!(
+            line.chars().count() <= 80,
+            "{} columns: {line}",
+            line.chars().count()
+        );
+    }
+    server.held.kill();
+}
+
+/// The `it_value` and `it_interval` lines of its timers.
+fn timer_lines(pid: i32) -> Vec<String> {
+    let infos = std::fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .unwrap()
+        .flatten();
+    let texts = infos.filter_map(|info| std::fs::read_to_string(info.path()).ok());
+    texts
+        .filter(|text| text.contains("clockid:"))
+        .map(|text| {
+            text.lines()
+                .filter(|line| line.starts_with("it_"))
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn timers_are_stopped_logged_and_set_back() {
+    let server = Server::start("timers", 4);
+    server.blame("start_timer");
+    // They have run out unread by now, or soon.
+    std::thread::sleep(Duration::from_millis(300));
+    let (exit, report) = server.fix(&["--yes", "--kind", "timers"]);
+    assert_eq!(
+        (exit, outcomes(&report, "disarmed").len()),
+        (0, 4),
+        "{report}"
+    );
+    let off = "it_value: (0, 0)it_interval: (0, 0)";
+    assert_eq!(timer_lines(server.held.pid), [off; 4]);
+
+    let log = support::state_folder(server.dir()).join("actions.jsonl");
+    let lines = std::fs::read_to_string(log).unwrap();
+    let lines: Vec<Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(lines.len(), 8, "one before and one after each");
+    let first = &lines[0];
+    assert_eq!(
+        (&first["pid"], &first["outcome"]),
+        (&server.held.pid.into(), &Value::Null)
+    );
+    assert_eq!(first["timer"]["interval_ns"], 100_000_000);
+    assert!(
+        first["why"].as_str().unwrap().contains("verdict: leak"),
+        "{first}"
+    );
+
+    let listed = json(server.dir(), &["undo", "--format", "json"]);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 4, "{listed}");
+    let id = listed["items"][0]["id"].as_str().unwrap().to_owned();
+    let one = json(server.dir(), &["undo", "--format", "json", &id]);
+    assert_eq!(one["items"][0]["outcome"], "restored", "{one}");
+    let running = |lines: Vec<String>| lines.iter().filter(|line| *line != off).count();
+    assert_eq!(running(timer_lines(server.held.pid)), 1);
+    let rest = json(
+        server.dir(),
+        &["undo", "--format", "json", &server.held.word()],
+    );
+    assert_eq!(rest["items"].as_array().unwrap().len(), 3, "{rest}");
+    let all = timer_lines(server.held.pid);
+    assert!(
+        all.iter()
+            .all(|line| line.ends_with("it_interval: (0, 100000000)")),
+        "{all:?}"
+    );
+    assert_refused(&run(server.dir(), &["undo", &id]), 2, "can be set back");
+    server.held.kill();
+}
+
+#[test]
+fn a_stopped_timer_of_a_program_that_ended_is_not_set_back() {
+    let server = Server::start("timers", 1);
+    server.blame("start_timer");
+    std::thread::sleep(Duration::from_millis(300));
+    let (exit, report) = server.fix(&["--yes", "--kind", "timers"]);
+    assert_eq!(
+        (exit, outcomes(&report, "disarmed").len()),
+        (0, 1),
+        "{report}"
+    );
+    let word = server.held.word();
+    server.held.kill();
+    let done = run(server.folder.path(), &["undo", &word]);
+    assert_eq!(code(&done), 5, "{}", stdout(&done));
+    assert!(stdout(&done).contains("ended"), "{}", stdout(&done));
+}
+
+#[test]
+fn stale_registrations_leave_the_epoll_and_everything_stays_open() {
+    let server = Server::start("stale", 5);
+    let before = server.open();
+    let entries = || {
+        let infos = std::fs::read_dir(format!("/proc/{}/fdinfo", server.held.pid)).unwrap();
+        let texts = infos
+            .flatten()
+            .filter_map(|info| std::fs::read_to_string(info.path()).ok());
+        texts
+            .map(|text| text.matches("tfd:").count())
+            .sum::<usize>()
+    };
+    assert_eq!(entries(), 6, "the listener's, and the stale ones");
+    let (exit, report) = server.fix(&["--yes", "--kind", "listeners"]);
+    assert_eq!(
+        (exit, outcomes(&report, "removed").len()),
+        (0, 5),
+        "{report}"
+    );
+    assert_eq!((entries(), server.open()), (1, before));
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn the_limit_is_raised_where_nothing_calls_select() {
+    let server = Server::start("forgotten", 0);
+    let limits = || std::fs::read_to_string(format!("/proc/{}/limits", server.held.pid)).unwrap();
+    let set = Command::new("prlimit")
+        .args(["--pid", &server.held.word(), "--nofile=128:4000"])
+        .status();
+    assert!(set.unwrap().success());
+    let (exit, plan) = server.fix(&["--raise-limit", "--dry-run"]);
+    assert_eq!(
+        (exit, &plan["limit"]["from"], &plan["limit"]["to"]),
+        (0, &128.into(), &4000.into())
+    );
+    assert!(plan["limit"]["raised"].is_null(), "{plan}");
+    let (exit, done) = server.fix(&["--raise-limit", "--yes"]);
+    assert_eq!(
+        (exit, &done["limit"]["raised"]),
+        (0, &true.into()),
+        "{done}"
+    );
+    let line = limits()
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap()
+        .to_owned();
+    assert_eq!(line.matches("4000").count(), 2, "{line}");
+    let log = support::state_folder(server.dir()).join("actions.jsonl");
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains("128 -> 4000"), "{log}");
+    server.held.kill();
+}
+
+/// An event loop of Python's, whose forgotten connections stand in it.
+const PYTHON: &str = "
+import asyncio, os, sys
+class Peer(asyncio.Protocol):
+    def connection_made(self, transport): self.transport = transport
+    def data_received(self, data): self.transport.write(data)
+class Upstream(asyncio.Protocol): pass
+async def main():
+    loop, kept = asyncio.get_running_loop(), []
+    server = await loop.create_server(Peer, '127.0.0.1', int(sys.argv[2]))
+    for i in range(int(sys.argv[1])):
+        kept.append(await loop.create_connection(Upstream, '127.0.0.1', int(sys.argv[2])))
+    await asyncio.sleep(0.2)
+    print('READY', os.getpid(), flush=True)
+    await server.serve_forever()
+asyncio.run(main())
+";
+
+#[test]
+fn pythons_event_loop_closes_its_connections_and_serves_on() {
+    let (folder, port) = (tempdir().unwrap(), free_port());
+    let word = port.to_string();
+    let args = ["-c", PYTHON, "8", &word];
+    let held = Held::watched(folder.path(), Path::new("/usr/bin/python3"), &args);
+    let server = Server { folder, held, port };
+    let before = server.open();
+    let args = [
+        "report",
+        "--min-age",
+        "0s",
+        "--format",
+        "json",
+        &server.held.word(),
+    ];
+    let report = json(server.dir(), &args);
+    // The first goes other ways through the interpreter than the rest.
+    const MOST_OF_THEM: usize = 7;
+    let to_us = format!(":{port}");
+    let connected = |finding: &&Value| {
+        let open = finding["resources"].as_array().unwrap().iter();
+        let to_us = open.filter(|one| {
+            one["peer"]
+                .as_str()
+                .is_some_and(|peer| peer.ends_with(&to_us))
+        });
+        to_us.count() >= MOST_OF_THEM
+    };
+    let findings = report["findings"].as_array().unwrap();
+    let found = findings.iter().find(connected);
+    let id = found.unwrap_or_else(|| panic!("{report}"))["id"]
+        .as_str()
+        .unwrap();
+    run(server.dir(), &["label", "leak", id]);
+    let (exit, fixed) = server.fix(&["--yes"]);
+    let closed = outcomes(&fixed, "closed-by-owner").len();
+    assert_eq!(exit, 0, "{fixed}");
+    assert!(closed >= MOST_OF_THEM, "{fixed}");
+    server.wait_for_open(before - 2 * closed);
+    server.assert_serves();
+    server.held.kill();
+}
+
+/// A healthy program, and what the kernel keeps of its objects.
+const HEALTHY: &str = "
+import fcntl, os, socket, sys, time
+listener = socket.create_server(('127.0.0.1', int(sys.argv[2])), backlog=17)
+client = socket.create_connection(listener.getsockname())
+client.settimeout(7)
+client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+peer = listener.accept()[0]
+waiting = socket.create_connection(listener.getsockname())
+file = open(sys.argv[1], 'r+b', buffering=0)
+file.seek(5)
+fcntl.flock(file, fcntl.LOCK_EX)
+fcntl.lockf(file, fcntl.LOCK_EX, 3, 2)
+print('READY', os.getpid(), flush=True)
+time.sleep(600)
+";
+
+/// All that the kernel shows of a program's descriptors and files.
+fn seen(pid: i32, port: u16, file: &Path) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let mut seen = String::new();
+    let mut infos: Vec<_> = std::fs::read_dir(format!("/proc/{pid}/fdinfo"))
+        .unwrap()
+        .flatten()
+        .collect();
+    infos.sort_by_key(std::fs::DirEntry::file_name);
+    for info in infos {
+        seen += &format!(
+            "{:?}: {}\n",
+            info.file_name(),
+            std::fs::read_to_string(info.path()).unwrap()
+        );
+    }
+    let meta = file.metadata().unwrap();
+    seen += &format!(
+        "{:?} {:?} {:?}\n",
+        (meta.atime(), meta.atime_nsec()),
+        (meta.mtime(), meta.mtime_nsec()),
+        (meta.ctime(), meta.ctime_nsec())
+    );
+    let listed = Command::new("ss")
+        .args(["-tanHem", &format!("( sport = {port} or dport = {port} )")])
+        .output()
+        .unwrap();
+    let mut lines: Vec<String> = stdout(&listed).lines().map(str::to_owned).collect();
+    lines.sort();
+    seen + &lines.join("\n")
+}
+
+#[test]
+fn looking_changes_no_option_backlog_offset_lock_or_timestamp() {
+    let (folder, port) = (tempdir().unwrap(), free_port());
+    let file = folder.path().join("data");
+    std::fs::write(&file, "0123456789").unwrap();
+    let word = port.to_string();
+    let args = ["-c", HEALTHY, file.to_str().unwrap(), &word];
+    let held = Held::watched(folder.path(), Path::new("/usr/bin/python3"), &args);
+    let before = seen(held.pid, port, &file);
+    assert!(
+        before.contains("pos:\t5") && before.contains("FLOCK") && before.contains("POSIX"),
+        "{before}"
+    );
+    assert!(
+        before.contains("LISTEN 1 "),
+        "the backlog is seen: {before}"
+    );
+    for args in [
+        ["fix", "--dry-run", &held.word()],
+        ["report", "--all", &held.word()],
+    ] {
+        assert_eq!(code(&run(folder.path(), &args)), 0);
+    }
+    assert_eq!(seen(held.pid, port, &file), before);
+    held.kill();
+}
