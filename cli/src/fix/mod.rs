@@ -7,6 +7,8 @@
 //! - [`protect`]: ports and processes that are never touched
 //! - [`outside`]: acts on duplicates of the target's descriptors
 //! - [`epoll`]: takes stale entries out of an epoll from outside
+//! - [`inside`]: has the target close what it lost and stop its timers, through
+//!   its [`mailbox`]
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - [`watch`]: alive, CPU, restarts
 //!
@@ -15,7 +17,9 @@
 
 pub mod epoll;
 pub mod gates;
+pub mod inside;
 pub mod ladder;
+pub mod mailbox;
 pub mod outside;
 pub mod owners;
 pub mod plan;
