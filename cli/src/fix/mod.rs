@@ -12,8 +12,8 @@
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - [`watch`]: alive, CPU, restarts
 //!
-//! Nothing is closed behind the program's back: a socket's owner is shown an
-//! end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
+//! Nothing that the program may still use is closed: a socket's owner is shown
+//! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
 pub mod epoll;
 pub mod gates;
