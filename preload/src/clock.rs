@@ -40,6 +40,11 @@ pub fn coarse_ns() -> u64 {
     read(libc::CLOCK_MONOTONIC_COARSE)
 }
 
+/// CLOCK_MONOTONIC in ns, for spans shorter than a step of the coarse clock.
+pub fn fine_ns() -> u64 {
+    read(libc::CLOCK_MONOTONIC)
+}
+
 /// CLOCK_REALTIME in ns since 1970.
 pub fn real_ns() -> u64 {
     read(libc::CLOCK_REALTIME)

@@ -5,7 +5,7 @@ use crate::unwind::Caller;
 use crate::{clock, closes, emit, live, mode, nursery, sites, stamps, sys, tls};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shm_protocol::codes::{Counter, Kind, Section, fd_flag, note};
-use shm_protocol::fds::{FdInfo, FdRow};
+use shm_protocol::fds::{FdInfo, FdRow, Removed};
 use shm_protocol::ring::Action;
 use shm_protocol::sites::Amount;
 use shm_protocol::words::Origin;
@@ -148,34 +148,69 @@ pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Ca
 }
 
 /// Somebody gives a descriptor back.
-#[inline]
-pub fn died_from(fd: i32, closer: Caller) -> Option<FdInfo> {
+#[inline(never)]
+pub fn died_from(fd: i32, closer: Caller) -> Removed {
     if closes::followed() {
         closes::follow(fd, Some(closer));
     }
     died(fd)
 }
 
+/// What close(2) has to know.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    /// Its row is out.
+    Known,
+    /// It had none.
+    Unknown,
+    /// Our own close of it is under way: a second one might hit the number's
+    /// next holder.
+    Ours,
+}
+
+/// The same as [`died_from`], for the hot path.
+#[inline(always)]
+pub fn closing(fd: i32, closer: Caller) -> Closing {
+    if closes::followed() {
+        closes::follow(fd, Some(closer));
+    }
+    match died(fd) {
+        Removed::Row(_) => Closing::Known,
+        Removed::Claimed => Closing::Ours,
+        Removed::Free | Removed::Torn => Closing::Unknown,
+    }
+}
+
 /// A descriptor is about to be given back. Never skipped, not by the guard.
-#[inline]
-fn died(fd: i32) -> Option<FdInfo> {
+#[inline(always)]
+fn died(fd: i32) -> Removed {
     if fd < 0 {
-        return None;
+        return Removed::Free;
     }
     if !ours() {
         count_foreign();
-        return None;
+        return Removed::Free;
     }
     let fd = fd as u32;
     let Some(segment) = live::segment() else {
         nursery::strike(fd);
-        return None;
+        return Removed::Free;
     };
-    let info = known_row(segment, fd)?.remove(fd)?;
-    let Some(info) = info else {
-        segment.count(Counter::Unsure, 1);
-        return None;
+    let Some(row) = known_row(segment, fd) else {
+        return Removed::Free;
     };
+    let removed = row.remove(fd);
+    match &removed {
+        Removed::Row(info) => count_death(segment, fd, info),
+        Removed::Torn => segment.count(Counter::Unsure, 1),
+        Removed::Free | Removed::Claimed => {}
+    }
+    removed
+}
+
+/// The row of a number is out: its site learns of a death.
+#[inline(always)]
+pub fn count_death(segment: &Segment, fd: u32, info: &FdInfo) {
     let now_ms = clock::now_ms();
     if let Some(site) = sites::row(segment, info.origin.site) {
         let lifetime_ms = now_ms.saturating_sub(info.origin.at_ms);
@@ -189,7 +224,6 @@ fn died(fd: i32) -> Option<FdInfo> {
         info.origin,
         u64::from(fd),
     );
-    Some(info)
 }
 
 /// The call that should have given it back failed: it is still open.
@@ -207,18 +241,22 @@ pub fn back(fd: i32, info: FdInfo) {
     }
 }
 
-/// All numbers from `first` to `last` are given back.
-pub fn died_range(first: u32, last: u32) {
-    let Some(segment) = live::segment() else {
-        return;
-    };
+/// All numbers from `first` to `last` are given back. One that is right now
+/// being closed on the program's behalf is to be left out: there is one such
+/// number at a time.
+pub fn died_range(first: u32, last: u32) -> Option<u32> {
+    let segment = live::segment()?;
+    let mut claimed = None;
     let end = segment.rows(Section::Fds).min(u64::from(last) + 1);
     for fd in u64::from(first)..end {
         if closes::followed() {
             closes::follow(fd as i32, None);
         }
-        died(fd as i32);
+        if died(fd as i32) == Removed::Claimed {
+            claimed = Some(fd as u32);
+        }
     }
+    claimed
 }
 
 /// Adds flags to an open descriptor.

@@ -25,6 +25,7 @@ mod config;
 mod descriptors;
 mod elf;
 mod emit;
+mod execute;
 mod guard;
 mod hooks;
 mod inherit;

@@ -6,7 +6,7 @@
 
 use crate::hooks::heap;
 use crate::segment::Segment;
-use crate::{boot, config, live, stamps};
+use crate::{boot, config, execute, live, stamps};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shm_protocol::codes::{Mode, Policy, note};
 use shm_protocol::weight::Class;
@@ -126,6 +126,9 @@ pub fn tick(segment: &Segment, now_ms: u64) -> u32 {
     let until = header.mode_until_ms.load(Ordering::Relaxed);
     if until != 0 && now_ms >= until {
         fall_back(segment, until);
+    }
+    if header.mail.load(Ordering::Relaxed) != 0 {
+        execute::look(segment);
     }
     header.mode.load(Ordering::Relaxed)
 }

@@ -15,6 +15,8 @@ pub struct Page {
     pub phase: AtomicU32,
     pub image: AtomicU32,
     pub since_ns: AtomicU64,
+    /// A thread of this process is at the mailbox.
+    pub executing: AtomicU32,
     pub stamps: Stamps,
 }
 
@@ -39,6 +41,7 @@ impl Page {
             phase: AtomicU32::new(0),
             image: AtomicU32::new(0),
             since_ns: AtomicU64::new(0),
+            executing: AtomicU32::new(0),
             stamps: Stamps {
                 below: AtomicU64::new(0),
                 first: AtomicPtr::new(core::ptr::null_mut()),

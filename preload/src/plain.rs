@@ -120,6 +120,12 @@ fn add_level(segment: &Segment, section: Section, levels: usize) {
     segment.grow(section, rows.min(LARGEST));
 }
 
+/// The row of `key`, left in place.
+pub fn read(segment: &Segment, section: Section, key: u64) -> Option<Plain> {
+    (0..segment.run_count(section))
+        .find_map(|level| table::find(window(segment, section, level, key, false)?, key))
+}
+
 /// Takes the row of `key` out of whichever level has it.
 pub fn remove(segment: &Segment, section: Section, key: u64) -> Option<Option<Plain>> {
     (0..segment.run_count(section))

@@ -5,6 +5,7 @@
 //! own choosing, and a hook may run under a seccomp filter.
 
 use core::arch::asm;
+use core::mem::{size_of, size_of_val};
 
 /// Calls the kernel. Errors come back as `-errno`.
 #[inline(always)]
@@ -255,4 +256,75 @@ pub fn on_alternate_stack() -> bool {
     let mut now: libc::stack_t = unsafe { core::mem::zeroed() };
     call3(libc::SYS_sigaltstack, 0, &raw mut now as usize, 0);
     now.ss_flags & libc::SS_ONSTACK != 0
+}
+
+/// What a descriptor names, or `-errno`.
+pub fn stat_of(fd: u32) -> Result<libc::stat, isize> {
+    // SAFETY: all-zero is a valid stat.
+    let mut out: libc::stat = unsafe { core::mem::zeroed() };
+    let result = call3(libc::SYS_fstat, fd as usize, &raw mut out as usize, 0);
+    if result == 0 { Ok(out) } else { Err(result) }
+}
+
+/// The magic number of the file system that a descriptor's file is on.
+pub fn file_system_of(fd: u32) -> Option<i64> {
+    // SAFETY: all-zero is a valid statfs.
+    let mut out: libc::statfs = unsafe { core::mem::zeroed() };
+    let result = call3(libc::SYS_fstatfs, fd as usize, &raw mut out as usize, 0);
+    (result == 0).then_some(out.f_type)
+}
+
+/// Whether closing a socket waits until its data are sent.
+pub fn lingers(fd: u32) -> bool {
+    let mut linger = [0i32; 2];
+    let mut bytes = size_of_val(&linger) as libc::socklen_t;
+    let (level, option) = (libc::SOL_SOCKET as usize, libc::SO_LINGER as usize);
+    let (at, room) = (&raw mut linger as usize, &raw mut bytes as usize);
+    let result = call(
+        libc::SYS_getsockopt,
+        [fd as usize, level, option, at, room, 0],
+    );
+    result != 0 || linger[0] != 0 && linger[1] != 0
+}
+
+/// Closes a number of the program's; 0 or `-errno`.
+pub fn close_number(fd: u32) -> isize {
+    call1(libc::SYS_close, fd as usize)
+}
+
+/// What a POSIX timer is set to, or `-errno`.
+pub fn timer_setting(number: u32) -> Result<libc::itimerspec, isize> {
+    // SAFETY: all-zero is a valid itimerspec.
+    let mut out: libc::itimerspec = unsafe { core::mem::zeroed() };
+    let result = call3(
+        libc::SYS_timer_gettime,
+        number as usize,
+        &raw mut out as usize,
+        0,
+    );
+    if result == 0 { Ok(out) } else { Err(result) }
+}
+
+/// Sets a POSIX timer; what it was set to, or `-errno`.
+pub fn set_timer(number: u32, to: &libc::itimerspec) -> Result<libc::itimerspec, isize> {
+    // SAFETY: all-zero is a valid itimerspec.
+    let mut old: libc::itimerspec = unsafe { core::mem::zeroed() };
+    let (to, old_at) = (&raw const *to as usize, &raw mut old as usize);
+    let result = call(
+        libc::SYS_timer_settime,
+        [number as usize, 0, to, old_at, 0, 0],
+    );
+    if result == 0 { Ok(old) } else { Err(result) }
+}
+
+/// Blocks these signals on this thread; which ones were blocked before.
+pub fn block_signals(mask: u64) -> u64 {
+    let mut before = 0u64;
+    let (set, old) = (&raw const mask as usize, &raw mut before as usize);
+    let how = libc::SIG_SETMASK as usize;
+    call(
+        libc::SYS_rt_sigprocmask,
+        [how, set, old, size_of::<u64>(), 0, 0],
+    );
+    before
 }

@@ -172,6 +172,15 @@ pub fn used(kind: Kind, key: u64, detail: Option<u64>, flags: impl Fn(u8) -> u8)
     }
 }
 
+/// Something else than its owner changed it: no use.
+pub fn changed(kind: Kind, key: u64, flags: impl Fn(u8) -> u8) {
+    let Some(segment) = ours(kind) else { return };
+    let section = section_of(kind);
+    if let Some(row) = plain::read(segment, section, key) {
+        plain::touch(segment, section, key, row.used_ms, None, flags);
+    }
+}
+
 /// What a call hands out anew or once more.
 pub fn born_or_used(kind: Kind, key: u64, caller: Caller) {
     let Some(segment) = ours(kind) else {

@@ -16,7 +16,8 @@ pub struct FdRow {
     /// Origin of the live descriptor.
     pub origin: AtomicU64,
     /// Kind (8 bits), flags (8), generation (16), check of all other words but
-    /// `closed` (16), zero (16), from the top.
+    /// `closed` (16), zero (16), from the top. The last bit of a free row says
+    /// that the number is being closed on the program's behalf.
     pub state: AtomicU64,
     /// Origin of the last close of this number: when, and at which site.
     pub closed: AtomicU64,
@@ -44,6 +45,21 @@ const FLAGS_SHIFT: u32 = 48;
 const GENERATION_SHIFT: u32 = 32;
 const CHECK_SHIFT: u32 = 16;
 const GENERATION_MASK: u64 = 0xFFFF << GENERATION_SHIFT;
+const CLAIMED: u64 = 1;
+
+/// What a removal found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removed {
+    /// The row, which is the caller's now.
+    Row(FdInfo),
+    /// A row whose words did not belong together.
+    Torn,
+    /// None.
+    Free,
+    /// None, and the number is right now being closed on the program's behalf:
+    /// whoever else closes it as well may hit its next holder.
+    Claimed,
+}
 
 fn pack_state(fd: u32, origin: u64, source: u64, info: &FdInfo) -> u64 {
     let head = u64::from(info.kind) << KIND_SHIFT
@@ -71,6 +87,15 @@ pub fn unpack(fd: u32, origin: u64, state: u64, source: u64) -> Option<FdInfo> {
     };
     let whole = pack_state(fd, origin, source, &info) == state;
     (whole || info.kind == 0).then_some(info)
+}
+
+#[cold]
+fn not_there(state: u64) -> Removed {
+    if state & CLAIMED == 0 {
+        Removed::Free
+    } else {
+        Removed::Claimed
+    }
 }
 
 impl FdRow {
@@ -102,15 +127,44 @@ impl FdRow {
         self.origin.load(Ordering::Relaxed) != 0
     }
 
-    /// Takes the row out. `None`: there was none. `Some(None)`: it was torn.
-    pub fn remove(&self, fd: u32) -> Option<Option<FdInfo>> {
-        if self.state.load(Ordering::Acquire) >> KIND_SHIFT == 0 {
-            return None;
+    /// Takes the row out.
+    #[inline(always)]
+    pub fn remove(&self, fd: u32) -> Removed {
+        let before = self.state.load(Ordering::Acquire);
+        if before >> KIND_SHIFT == 0 {
+            return not_there(before);
         }
         let origin = self.origin.load(Ordering::Relaxed);
         let source = self.source.load(Ordering::Relaxed);
-        let state = self.state.fetch_and(GENERATION_MASK, Ordering::AcqRel);
-        (state >> KIND_SHIFT != 0).then(|| unpack(fd, origin, state, source))
+        // The low bit of a live row is 0; one claimed meanwhile stays so.
+        let state = self
+            .state
+            .fetch_and(GENERATION_MASK | CLAIMED, Ordering::AcqRel);
+        if state >> KIND_SHIFT == 0 {
+            return not_there(state);
+        }
+        unpack(fd, origin, state, source).map_or(Removed::Torn, Removed::Row)
+    }
+
+    /// Takes out the very row that was read, to close its number on the
+    /// program's behalf. The program's own closes then see [`Removed::Claimed`].
+    pub fn claim(&self, fd: u32, info: &FdInfo) -> bool {
+        let claimed = u64::from(info.generation) << GENERATION_SHIFT | CLAIMED;
+        let (origin, source) = (info.origin.pack(), pack_source(info.source));
+        self.swap_state(pack_state(fd, origin, source, info), claimed)
+    }
+
+    /// The number is closed. A newer row has taken the claim off already.
+    pub fn release(&self, info: &FdInfo) {
+        let removed = u64::from(info.generation) << GENERATION_SHIFT;
+        self.swap_state(removed | CLAIMED, removed);
+    }
+
+    /// Nothing was closed after all: puts the claimed row back.
+    pub fn unclaim(&self, fd: u32, info: &FdInfo) {
+        let claimed = u64::from(info.generation) << GENERATION_SHIFT | CLAIMED;
+        let (origin, source) = (info.origin.pack(), pack_source(info.source));
+        self.swap_state(claimed, pack_state(fd, origin, source, info));
     }
 
     /// Puts a row back whose close failed: what [`FdRow::remove`] gave, unless
@@ -183,13 +237,54 @@ mod tests {
         }
     }
 
+    fn taken(row: &FdRow) -> FdInfo {
+        let Removed::Row(info) = row.remove(4) else {
+            panic!("{row:?}")
+        };
+        info
+    }
+
+    #[test]
+    fn a_claimed_number_is_nobody_elses_to_close() {
+        let row = FdRow::default();
+        row.insert(4, &info(9));
+        assert!(!row.claim(4, &info(10)));
+        assert!(row.claim(4, &info(9)));
+        assert!(!row.claim(4, &info(9)));
+        assert_eq!(row.read(4), None);
+        assert_eq!(row.remove(4), Removed::Claimed);
+        assert_eq!(row.remove(4), Removed::Claimed);
+        row.release(&info(9));
+        assert_eq!(row.remove(4), Removed::Free);
+    }
+
+    #[test]
+    fn the_next_holder_ends_a_claim() {
+        let row = FdRow::default();
+        row.insert(4, &info(9));
+        assert!(row.claim(4, &info(9)));
+        assert!(!row.insert(4, &info(10)));
+        row.release(&info(9));
+        assert_eq!(taken(&row).origin.site, 10);
+        assert_eq!(row.remove(4), Removed::Free);
+    }
+
+    #[test]
+    fn a_claim_can_be_taken_back() {
+        let row = FdRow::default();
+        row.insert(4, &info(9));
+        assert!(row.claim(4, &info(9)));
+        row.unclaim(4, &info(9));
+        assert_eq!(row.remove(4), Removed::Row(info(9)));
+    }
+
     #[test]
     fn a_number_is_removed_once() {
         let row = FdRow::default();
-        assert_eq!(row.remove(4), None);
+        assert_eq!(row.remove(4), Removed::Free);
         assert!(!row.insert(4, &info(9)));
-        assert_eq!(row.remove(4), Some(Some(info(9))));
-        assert_eq!(row.remove(4), None);
+        assert_eq!(row.remove(4), Removed::Row(info(9)));
+        assert_eq!(row.remove(4), Removed::Free);
     }
 
     #[test]
@@ -210,7 +305,7 @@ mod tests {
     fn a_failed_close_restores() {
         let row = FdRow::default();
         row.insert(4, &info(9));
-        let taken = row.remove(4).flatten().unwrap();
+        let taken = taken(&row);
         assert!(row.restore(4, &taken));
         assert_eq!(row.read(4), Some(info(9)));
     }
@@ -219,7 +314,7 @@ mod tests {
     fn a_number_given_out_again_is_not_restored_over() {
         let row = FdRow::default();
         row.insert(4, &info(9));
-        let taken = row.remove(4).flatten().unwrap();
+        let taken = taken(&row);
         row.insert(4, &info(10));
         assert!(!row.restore(4, &taken));
         assert_eq!(row.read(4).map(|now| now.origin.site), Some(10));
@@ -237,9 +332,9 @@ mod tests {
             ..info(9)
         };
         assert_eq!(row.read(4), Some(marked));
-        assert_eq!(row.remove(4), Some(Some(marked)));
+        assert_eq!(row.remove(4), Removed::Row(marked));
         row.mark(4, 1);
-        assert_eq!(row.remove(4), None);
+        assert_eq!(row.remove(4), Removed::Free);
     }
 
     proptest! {
@@ -250,7 +345,7 @@ mod tests {
             row.insert(4, &FdInfo { source, kind: 17, ..info(9) });
             [&row.origin, &row.state, &row.source][word].fetch_xor(1 << bit, Ordering::Relaxed);
             prop_assert_eq!(row.read(4), None);
-            prop_assert_eq!(row.remove(4), Some(None));
+            prop_assert_eq!(row.remove(4), Removed::Torn);
         }
 
         #[test]

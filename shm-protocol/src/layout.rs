@@ -8,7 +8,7 @@
 //!
 //! | | who writes | order |
 //! |---|---|---|
-//! | header | the library; `wanted_` words and heartbeat come from outside | `magic` last |
+//! | header | the library; `wanted_` words, heartbeat and `mail` come from outside | `magic` last |
 //! | directory | the library, one entry a growth, never changed again | `kind` last |
 //! | rows | the library's hooks, all threads at once | each table's own check or swap |
 //! | mailbox | both, by turns | `state` last |
@@ -35,7 +35,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MEMGUARD");
 /// Readers refuse any other.
 pub const ABI_MAJOR: u32 = 1;
 /// Grows when something is added.
-pub const ABI_MINOR: u32 = 1;
+pub const ABI_MINOR: u32 = 2;
 
 /// Where the directory starts.
 pub const DIRECTORY_AT: usize = 4096;
@@ -125,8 +125,11 @@ pub struct Header {
     pub run_id: AtomicU64,
     /// `Pause` words: the longest times in which no hook read the clock.
     pub pauses: [AtomicU64; PAUSES],
+    /// Outside: not 0 when a command was put into the mailbox. Inside: 0 before
+    /// its slots are looked at.
+    pub mail: AtomicU64,
     /// Zero.
-    pub reserved_b: [AtomicU64; 4],
+    pub reserved_b: [AtomicU64; 3],
     /// `Class` words; 0 is unused.
     pub classes: [AtomicU64; CLASSES],
     /// By `Counter`.

@@ -36,14 +36,15 @@ pub struct MailSlot {
     /// Outside: the last moment at which anybody wants it, ms since the segment
     /// was made.
     pub expires_ms: AtomicU64,
-    /// Outside: arguments, meaning by verb.
+    /// Outside: arguments, meaning by verb ([`Verb`]). Inside: what a verb gives
+    /// back besides its result, behind the arguments that it takes.
     pub arguments: [AtomicU64; ARGUMENTS],
     /// Inside: code (16 bits) over detail (48).
     pub result: AtomicU64,
     /// Inside: when it was done, ms since the segment was made.
     pub done_ms: AtomicU64,
-    /// Zero.
-    pub reserved: AtomicU64,
+    /// Outside: [`check`] over the command, so that a torn one is none.
+    pub check: AtomicU64,
 }
 
 numbered! {
@@ -61,6 +62,86 @@ numbered! {
         /// Inside: found too late, and not begun.
         Expired = 4,
     }
+}
+
+numbered! {
+    /// What a command asks for, and its arguments from the first one on.
+    ///
+    /// A descriptor is named by number, generation and origin word of its row,
+    /// then device and inode; a timer by the kernel's number and the origin word
+    /// of its row. So a command that comes late finds another row, and does
+    /// nothing.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Verb: u16 {
+        /// Close a descriptor that the program has lost.
+        CloseLost = 1,
+        /// Stop a POSIX timer. Gives back what it was set to: [`OLD_TIMER`].
+        DisarmTimer = 2,
+        /// Set a stopped POSIX timer to the four words at [`NEW_TIMER`].
+        RestoreTimer = 3,
+    }
+}
+
+numbered! {
+    /// What came of a command: the code of a result.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Answer: u16 {
+        /// It was done.
+        Done = 1,
+        /// It made no sense.
+        Malformed = 2,
+        /// No such row any more, or one of a later holder.
+        Gone = 3,
+        /// The kernel shows another object there.
+        OtherObject = 4,
+        /// It is of a sort that is not to be touched from here.
+        Protected = 5,
+        /// The program has changed it since.
+        Changed = 6,
+        /// Nothing is recorded now, so nothing is known for certain.
+        NotNow = 7,
+        /// The kernel refused; the detail is its error number.
+        Failed = 8,
+    }
+}
+
+/// Where [`Verb::DisarmTimer`] leaves interval and value, each in seconds and
+/// nanoseconds.
+pub const OLD_TIMER: usize = 2;
+/// Where [`Verb::RestoreTimer`] finds the same.
+pub const NEW_TIMER: usize = 2;
+
+/// A command as it is read from a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Command {
+    pub verb: Verb,
+    pub arguments: [u64; ARGUMENTS],
+}
+
+/// What binds a command's words together. It keeps out what is torn, cut off
+/// or random; whoever may write a segment may also make a check.
+pub fn check(sequence: u64, verb: u64, expires_ms: u64, arguments: &[u64; ARGUMENTS]) -> u64 {
+    let words = [sequence & SEQUENCE_MASK, verb, expires_ms];
+    let all = words.iter().chain(arguments);
+    all.fold(0x6d61_696c, |sum: u64, word| {
+        (sum ^ word)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29)
+    })
+}
+
+/// A result: code over detail.
+pub fn pack_result(answer: Answer, detail: u64) -> u64 {
+    (answer as u64) << 48 | detail & ((1 << 48) - 1)
+}
+
+/// Code and detail of a result; an unknown code gives nothing.
+pub fn unpack_result(word: u64) -> Option<(Answer, u64)> {
+    let answer = Answer::ALL
+        .into_iter()
+        .find(|answer| *answer as u64 == word >> 48)?;
+    Some((answer, word & ((1 << 48) - 1)))
 }
 
 /// Phase and sequence number of a state word.
@@ -109,6 +190,22 @@ impl MailSlot {
         (won.is_ok() && !late).then_some(state.sequence)
     }
 
+    /// Inside: the command that this thread claimed, if its words belong
+    /// together and its verb is known. Flags are none so far.
+    pub fn command(&self, sequence: u64) -> Option<Command> {
+        let verb = self.verb.load(Ordering::Relaxed);
+        let expires_ms = self.expires_ms.load(Ordering::Relaxed);
+        let arguments = core::array::from_fn(|i| self.arguments[i].load(Ordering::Relaxed));
+        let whole =
+            self.check.load(Ordering::Relaxed) == check(sequence, verb, expires_ms, &arguments);
+        let known = Verb::ALL
+            .into_iter()
+            .find(|known| (*known as u64) << 48 == verb);
+        known
+            .filter(|_| whole)
+            .map(|verb| Command { verb, arguments })
+    }
+
     /// Inside: answers a command that this thread claimed.
     pub fn finish(&self, sequence: u64, result: u64, now_ms: u64) {
         self.result.store(result, Ordering::Relaxed);
@@ -139,7 +236,7 @@ impl Default for MailSlot {
             arguments: [(); ARGUMENTS].map(|()| word()),
             result: word(),
             done_ms: word(),
-            reserved: word(),
+            check: word(),
         }
     }
 }
@@ -216,6 +313,43 @@ mod tests {
             slot.state.store(phase << 56, Ordering::Relaxed);
             assert_eq!(slot.claim(0), None);
         }
+    }
+
+    fn command(verb: u64) -> MailSlot {
+        let slot = ready(7, 100);
+        slot.verb.store(verb, Ordering::Relaxed);
+        slot.arguments[3].store(9, Ordering::Relaxed);
+        let arguments = core::array::from_fn(|i| slot.arguments[i].load(Ordering::Relaxed));
+        slot.check
+            .store(check(7, verb, 100, &arguments), Ordering::Relaxed);
+        slot
+    }
+
+    #[test]
+    fn a_whole_command_is_read() {
+        let slot = command((Verb::DisarmTimer as u64) << 48);
+        let read = slot.command(7).unwrap();
+        assert_eq!((read.verb, read.arguments[3]), (Verb::DisarmTimer, 9));
+    }
+
+    #[test]
+    fn what_is_torn_replayed_or_unknown_is_no_command() {
+        let whole = (Verb::CloseLost as u64) << 48;
+        assert_eq!(command(whole).command(8), None);
+        assert_eq!(command(whole | 1).command(7), None);
+        assert_eq!(command(0).command(7), None);
+        assert_eq!(command(999 << 48).command(7), None);
+        let torn = command(whole);
+        torn.arguments[9].store(1, Ordering::Relaxed);
+        assert_eq!(torn.command(7), None);
+    }
+
+    #[test]
+    fn results_survive() {
+        for answer in Answer::ALL {
+            assert_eq!(unpack_result(pack_result(answer, 11)), Some((answer, 11)));
+        }
+        assert_eq!(unpack_result(0), None);
     }
 
     proptest! {

@@ -73,7 +73,7 @@ pins! {
         limit_bytes: 152, notes: 160, heartbeat_ms: 168, ring_head: 176,
         stack_words: 184, string_bytes: 192, site_rows: 200, module_rows: 208,
         module_generation: 216, fd_limit: 224, run_id: 232, pauses: 240,
-        reserved_b: 288,
+        mail: 288, reserved_b: 296,
         classes: 320, counters: 448, cmdline: 832, executable: 1344,
     }
     Extent 40 align 8 {
@@ -103,7 +103,7 @@ pins! {
     }
     MailSlot 128 align 64 {
         state: 0, verb: 8, expires_ms: 16, arguments: 24, result: 104, done_ms: 112,
-        reserved: 120,
+        check: 120,
     }
     Slab 64 align 64 {
         births: 0, deaths: 8, bytes_born: 16, bytes_died: 24, consumed_bytes: 32,

@@ -9,6 +9,7 @@
 //! - [`facts`]: what `memguard` says; [`truth`]: what the fixture and the
 //!   kernel say; [`record`]: the library's own rows, before anything is
 //!   reconciled.
+//! - [`mail`]: commands in its mailbox.
 //! - [`session`]: a scripted session with a real program; [`python`]: the
 //!   packages that some of them use.
 //! - [`scratch`]: private folders; [`skip`]: tests a machine cannot run.
@@ -17,6 +18,7 @@ pub mod artifacts;
 pub mod compile;
 pub mod facts;
 pub mod held;
+pub mod mail;
 pub mod outcome;
 pub mod program;
 pub mod python;
@@ -29,6 +31,7 @@ pub mod truth;
 
 pub use facts::{Fds, Report};
 pub use held::Held;
+pub use mail::Mail;
 pub use outcome::Outcome;
 pub use program::{Mode, Program};
 pub use record::Record;

@@ -5,6 +5,8 @@ use std::io;
 use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use shm_protocol::layout::Header;
 
 use super::live::LiveSegment;
@@ -52,15 +54,44 @@ impl Writer {
     /// # Errors
     /// When it cannot be read.
     pub fn applied_mode(&self) -> io::Result<u64> {
+        self.get(offset_of!(Header, applied_mode))
+    }
+
+    /// Takes the lock on the segment; false while somebody else has it.
+    ///
+    /// # Errors
+    /// When it cannot be locked.
+    pub fn try_lock(&self) -> io::Result<bool> {
+        match flock(&self.file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(true),
+            Err(Errno::WOULDBLOCK | Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn unlock(&self) -> io::Result<()> {
+        Ok(flock(&self.file, FlockOperation::Unlock)?)
+    }
+
+    /// A word of the segment.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn get(&self, at: usize) -> io::Result<u64> {
         let mut word = [0; 8];
-        self.file.read_exact_at(
-            &mut word,
-            self.base + offset_of!(Header, applied_mode) as u64,
-        )?;
+        self.file.read_exact_at(&mut word, self.base + at as u64)?;
         Ok(u64::from_le_bytes(word))
     }
 
-    fn put(&self, at: usize, value: u64) -> io::Result<()> {
+    /// Writes a word of the segment. Only those that are outside's to write.
+    ///
+    /// # Errors
+    /// When the write fails.
+    pub fn put(&self, at: usize, value: u64) -> io::Result<()> {
         self.file
             .write_all_at(&value.to_le_bytes(), self.base + at as u64)
     }

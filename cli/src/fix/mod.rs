@@ -11,18 +11,22 @@
 //! - [`same_file`]: duplicates among files that share an inode
 //! - [`limit`]: the soft limit on descriptors
 //! - [`lost`]: whether a program may still know a number
+//! - [`inside`]: has the target close what it lost and stop its timers, through
+//!   its [`mailbox`]
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - [`undo`]: sets stopped timers back
 //! - [`watch`]: alive, CPU, restarts
 //!
-//! Nothing is closed behind the program's back: a socket's owner is shown an
-//! end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
+//! Nothing that the program may still use is closed: a socket's owner is shown
+//! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
 pub mod epoll;
 pub mod gates;
+pub mod inside;
 pub mod ladder;
 pub mod limit;
 pub mod lost;
+pub mod mailbox;
 pub mod outside;
 pub mod owners;
 pub mod plan;

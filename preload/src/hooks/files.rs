@@ -1,10 +1,13 @@
 //! open, close, dup and their kin.
 
 use super::{caller, errno, makes, original};
-use crate::closes;
-use crate::descriptors::{back, born, born_from, died_from, died_range, leave_table};
+use crate::descriptors::{
+    Closing, back, born, born_from, closing, died_from, died_range, leave_table,
+};
+use crate::{closes, sys};
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use shm_protocol::codes::{Kind, fd_flag};
+use shm_protocol::fds::Removed;
 
 crate::interpose::stubs! {
     open(3) => open_hook;
@@ -118,9 +121,18 @@ fn of_flags(flags: c_int) -> Kind {
 
 /// close(2). Linux lets go of the number even when it reports an error.
 pub extern "C-unwind" fn close_hook(fd: c_int, sp: usize, bp: usize) -> c_int {
-    let known = died_from(fd, caller(sp, bp)).is_some();
+    match closing(fd, caller(sp, bp)) {
+        Closing::Known => original!(close(fd)),
+        Closing::Ours => 0,
+        Closing::Unknown => close_unknown(fd, sp, bp),
+    }
+}
+
+#[cold]
+#[inline(never)]
+extern "C-unwind" fn close_unknown(fd: c_int, sp: usize, bp: usize) -> c_int {
     let status = original!(close(fd));
-    if status < 0 && !known {
+    if status < 0 {
         close_failed(fd, sp, bp);
     }
     status
@@ -135,7 +147,9 @@ pub fn close_failed(fd: c_int, sp: usize, bp: usize) {
 }
 
 extern "C-unwind" fn mq_close_hook(queue: c_int, sp: usize, bp: usize) -> c_int {
-    died_from(queue, caller(sp, bp));
+    if closing(queue, caller(sp, bp)) == Closing::Ours {
+        return 0;
+    }
     original!(mq_close(queue))
 }
 
@@ -158,16 +172,23 @@ fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
     }
 }
 
-/// The target of dup2 and dup3 is given back without a word.
+/// The target of dup2 and dup3 is given back without a word. While it is
+/// closed on the program's behalf, the answer is EBUSY, as the kernel's own
+/// is where such calls meet (dup2(2)).
 pub fn placed(from: c_int, to: c_int, sp: usize, bp: usize, call: impl FnOnce() -> c_int) -> c_int {
     let ended = if from == to {
-        None
+        Removed::Free
     } else {
         died_from(to, caller(sp, bp))
     };
+    if ended == Removed::Claimed {
+        // SAFETY: errno of this thread.
+        unsafe { *libc::__errno_location() = libc::EBUSY };
+        return -1;
+    }
     let status = call();
     match (status < 0, ended) {
-        (true, Some(info)) => back(to, info),
+        (true, Removed::Row(info)) => back(to, info),
         (false, _) if from != to => duplicated(from, to, fd_flag::PLACED, sp, bp),
         _ => {}
     }
@@ -241,12 +262,33 @@ extern "C-unwind" fn close_range_hook(
     _sp: usize,
     _bp: usize,
 ) -> c_int {
-    range_closing(first, last, flags);
-    original!(close_range(first, last, flags))
+    closing_range(first, last, flags, |first, last| {
+        original!(close_range(first, last, flags))
+    })
+}
+
+/// close_range(2), however it is called; around a number that is right now
+/// being closed on the program's behalf.
+pub fn closing_range(
+    first: c_uint,
+    last: c_uint,
+    flags: c_int,
+    call: impl Fn(c_uint, c_uint) -> c_int,
+) -> c_int {
+    let Some(claimed) = range_closing(first, last, flags) else {
+        return call(first, last);
+    };
+    let below = claimed.checked_sub(1).filter(|below| *below >= first);
+    let status = below.map_or(0, |below| call(first, below));
+    if status == 0 && claimed < last {
+        call(claimed + 1, last)
+    } else {
+        status
+    }
 }
 
 /// What close_range(2) does to the rows. Marking close-on-exec closes nothing.
-pub fn range_closing(first: c_uint, last: c_uint, flags: c_int) {
+fn range_closing(first: c_uint, last: c_uint, flags: c_int) -> Option<c_uint> {
     const UNSHARE: c_int = 2;
     const CLOEXEC: c_int = 4;
     if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
@@ -254,15 +296,22 @@ pub fn range_closing(first: c_uint, last: c_uint, flags: c_int) {
     } else if flags & UNSHARE != 0 {
         leave_table();
     } else if flags & CLOEXEC == 0 {
-        died_range(first, last);
+        return died_range(first, last);
     }
+    None
 }
 
 extern "C-unwind" fn closefrom_hook(first: c_int, _sp: usize, _bp: usize) {
-    died_range(first.max(0) as u32, u32::MAX - 1);
+    let claimed = died_range(first.max(0) as u32, u32::MAX - 1);
     if let Some(real) = real::closefrom::get() {
+        let above = claimed.map_or(first, |claimed| claimed as c_int + 1);
+        (first.max(0)..above).for_each(|fd| {
+            if claimed != Some(fd as u32) {
+                sys::close(fd as isize);
+            }
+        });
         // SAFETY: the original.
-        unsafe { real(first) };
+        unsafe { real(above) };
     }
 }
 

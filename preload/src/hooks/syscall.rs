@@ -5,7 +5,7 @@
 
 use super::uses::{counted_out, far};
 use super::{caller, children, listeners};
-use crate::descriptors::{born, died_from};
+use crate::descriptors::{Closing, born, closing};
 use crate::interpose::{push, stub_asm};
 use crate::{live, stamps};
 use core::ffi::{c_int, c_long, c_uint, c_void};
@@ -214,9 +214,12 @@ extern "C-unwind" fn syscall_hook(
     let fd = a as c_int;
     match number {
         libc::SYS_close => {
-            let known = died_from(fd, from).is_some();
+            let known = closing(fd, from);
+            if known == Closing::Ours {
+                return 0;
+            }
             let status = call();
-            if status < 0 && !known {
+            if status < 0 && known == Closing::Unknown {
                 super::files::close_failed(fd, sp, bp);
             }
             status
@@ -224,8 +227,11 @@ extern "C-unwind" fn syscall_hook(
         libc::SYS_sendfile | libc::SYS_tee => used(fd, b, call),
         libc::SYS_splice | libc::SYS_copy_file_range => used(fd, c, call),
         libc::SYS_close_range => {
-            super::files::range_closing(a as c_uint, b as c_uint, c as c_int);
-            call()
+            // SAFETY: the caller's own call, on a part of its range.
+            let part = |first: c_uint, last: c_uint| unsafe {
+                real(number, first.into(), last.into(), c, d, e, f) as c_int
+            };
+            super::files::closing_range(a as c_uint, b as c_uint, c as c_int, part).into()
         }
         libc::SYS_dup2 | libc::SYS_dup3 => placed(fd, b as c_int, sp, bp, call),
         libc::SYS_pipe | libc::SYS_pipe2 => {

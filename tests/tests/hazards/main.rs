@@ -22,6 +22,7 @@ mod fork;
 mod fork_in_handler;
 mod heap_edges;
 mod limits;
+mod mailbox;
 mod mlock;
 mod node;
 mod other_preload;

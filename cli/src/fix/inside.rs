@@ -1,0 +1,243 @@
+//! What only the target itself can do: close a descriptor that it has lost,
+//! stop one of its POSIX timers. It is asked through its mailbox, and checks
+//! everything again (`preload/src/execute.rs`).
+//!
+//! Rows are taken down once, when an [`Inside`] is made: make it before the
+//! look whose findings are acted upon. What a number or a timer names since
+//! then has another row, and the target refuses.
+
+use std::collections::HashMap;
+use std::io;
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::time::{Itimerspec, Timespec};
+use shm_protocol::codes::Kind;
+use shm_protocol::fds::FdInfo;
+use shm_protocol::mailbox::{ARGUMENTS, Answer, NEW_TIMER, OLD_TIMER, Verb};
+
+use super::mailbox::{Mailbox, Order, Reply};
+use super::outside::Untouched;
+use crate::attach::{LiveSegment, Running, live};
+use crate::error::{Error, TargetError};
+use crate::model::{FixItem, FixOutcome};
+
+/// How long the target has to come by: then it is idle.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The way into a target.
+#[derive(Debug)]
+pub struct Inside {
+    mailbox: Mailbox,
+    descriptors: HashMap<i32, FdInfo>,
+    /// Origin word by the kernel's number.
+    timers: HashMap<u32, u64>,
+    patience: Duration,
+}
+
+impl Inside {
+    /// Finds the way into a process; none when the library is not in it, or is
+    /// one that runs no commands.
+    ///
+    /// # Errors
+    /// When it is gone, or its record may not be read or written.
+    pub fn of(pid: i32) -> Result<Option<Self>, Error> {
+        let process = Running::find(pid).ok_or(TargetError::Vanished(pid))?;
+        let Some(found) = live::find(&process)? else {
+            return Ok(None);
+        };
+        let opened = Mailbox::open(&process, &found);
+        let opened = opened.map_err(|source| process.explain(source))?;
+        let Some(mailbox) = opened else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            mailbox,
+            descriptors: descriptors(&found)?,
+            timers: timers(&found)?,
+            patience: PATIENCE,
+        }))
+    }
+
+    /// The same, with another time for the target to come by.
+    #[must_use]
+    pub fn patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Has the target close a descriptor that it has lost.
+    ///
+    /// # Errors
+    /// It is another object by now, or the kernel refused.
+    pub fn close_lost(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
+        let mut all = self.close_all_lost(&[item]);
+        all.pop().unwrap_or(Err(Untouched::Vanished))
+    }
+
+    /// The same for many, as many at once as there is room for. One result an
+    /// item, in their order.
+    #[must_use]
+    pub fn close_all_lost(&self, items: &[&FixItem]) -> Vec<Result<FixOutcome, Untouched>> {
+        let orders: Vec<Option<Order>> = items.iter().map(|item| self.closing(item)).collect();
+        let known: Vec<Order> = orders.iter().copied().flatten().collect();
+        let mut replies = match self.mailbox.post(&known, self.patience) {
+            Ok(replies) => replies.into_iter(),
+            Err(error) => return items.iter().map(|_| Err(unwritable(&error))).collect(),
+        };
+        let mut next = || replies.next().unwrap_or(Reply::Pending);
+        orders
+            .iter()
+            .map(|order| match order {
+                Some(_) => outcome(next(), FixOutcome::ClosedLost),
+                None => Err(Untouched::Vanished),
+            })
+            .collect()
+    }
+
+    fn closing(&self, item: &FixItem) -> Option<Order> {
+        let fd = item.fd?;
+        let row = self.descriptors.get(&fd)?;
+        let words = [
+            u64::try_from(fd).ok()?,
+            row.generation.into(),
+            row.origin.pack(),
+            item.object.0,
+            item.object.1,
+        ];
+        Some(order(Verb::CloseLost, &words))
+    }
+
+    /// Stops a POSIX timer by the kernel's number; what it was set to, where it
+    /// was stopped.
+    ///
+    /// # Errors
+    /// It is gone, or the kernel refused.
+    pub fn disarm_timer(&self, id: u32) -> Result<(FixOutcome, Option<Itimerspec>), Untouched> {
+        let origin = self.timers.get(&id).ok_or(Untouched::Vanished)?;
+        let reply = self.ask(order(Verb::DisarmTimer, &[id.into(), *origin]))?;
+        let outcome = outcome(reply, FixOutcome::Disarmed)?;
+        let old = match reply {
+            Reply::Answered { arguments, .. } if outcome == FixOutcome::Disarmed => {
+                Some(setting_of(&arguments))
+            }
+            _ => None,
+        };
+        Ok((outcome, old))
+    }
+
+    /// Sets a stopped timer to what it was. Refused where the program has set
+    /// it meanwhile.
+    ///
+    /// # Errors
+    /// It is gone, or the kernel refused.
+    pub fn restore_timer(&self, id: u32, old: &Itimerspec) -> Result<FixOutcome, Untouched> {
+        let origin = self.timers.get(&id).ok_or(Untouched::Vanished)?;
+        let mut words = vec![u64::from(id), *origin];
+        for time in [old.it_interval, old.it_value] {
+            words.extend([time.tv_sec as u64, time.tv_nsec as u64]);
+        }
+        let reply = self.ask(order(Verb::RestoreTimer, &words))?;
+        outcome(reply, FixOutcome::Restored)
+    }
+
+    fn ask(&self, order: Order) -> Result<Reply, Untouched> {
+        let replies = self.mailbox.post(&[order], self.patience);
+        let replies = replies.map_err(|error| unwritable(&error))?;
+        Ok(replies.first().copied().unwrap_or(Reply::Pending))
+    }
+}
+
+const _: () = assert!(NEW_TIMER == 2 && OLD_TIMER == 2);
+
+fn descriptors(found: &LiveSegment) -> Result<HashMap<i32, FdInfo>, Error> {
+    let view = found.segment.view("The record")?;
+    let rows = view.descriptors().into_iter();
+    Ok(rows
+        .filter_map(|row| Some((i32::try_from(row.fd).ok()?, row.info)))
+        .collect())
+}
+
+fn timers(found: &LiveSegment) -> Result<HashMap<u32, u64>, Error> {
+    let view = found.segment.view("The record")?;
+    let things = view.things().into_iter();
+    let timers = things.filter(|thing| thing.kind == Kind::PosixTimer);
+    Ok(timers
+        .map(|timer| (timer.numbers().1, timer.row.origin.pack()))
+        .collect())
+}
+
+fn order(verb: Verb, words: &[u64]) -> Order {
+    let mut arguments = [0; ARGUMENTS];
+    arguments[..words.len()].copy_from_slice(words);
+    Order { verb, arguments }
+}
+
+fn setting_of(arguments: &[u64; ARGUMENTS]) -> Itimerspec {
+    let time = |at: usize| Timespec {
+        tv_sec: arguments[at] as i64,
+        tv_nsec: arguments[at + 1] as i64,
+    };
+    Itimerspec {
+        it_interval: time(OLD_TIMER),
+        it_value: time(OLD_TIMER + 2),
+    }
+}
+
+fn outcome(reply: Reply, done: FixOutcome) -> Result<FixOutcome, Untouched> {
+    let Reply::Answered { answer, detail, .. } = reply else {
+        return match reply {
+            Reply::Ended => Err(Untouched::Vanished),
+            _ => Ok(FixOutcome::Pending),
+        };
+    };
+    match answer {
+        Answer::Done => Ok(done),
+        Answer::Gone | Answer::OtherObject => Err(Untouched::Vanished),
+        Answer::Protected | Answer::Changed | Answer::NotNow => Ok(FixOutcome::Refused),
+        Answer::Malformed => Ok(FixOutcome::Failed),
+        Answer::Failed => Err(Untouched::from(Errno::from_raw_os_error(detail as i32))),
+    }
+}
+
+fn unwritable(error: &io::Error) -> Untouched {
+    Errno::from_io_error(error).map_or(Untouched::NotPermitted, Untouched::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(answer: Answer) -> Reply {
+        Reply::Answered {
+            answer,
+            detail: 13,
+            arguments: [0; ARGUMENTS],
+        }
+    }
+
+    #[test]
+    fn an_answer_says_what_came_of_it() {
+        let done = |reply| outcome(reply, FixOutcome::ClosedLost);
+        assert!(matches!(
+            done(answered(Answer::Done)),
+            Ok(FixOutcome::ClosedLost)
+        ));
+        assert!(matches!(done(Reply::Pending), Ok(FixOutcome::Pending)));
+        assert!(matches!(done(Reply::Ended), Err(Untouched::Vanished)));
+        for other in [Answer::Gone, Answer::OtherObject] {
+            assert!(matches!(done(answered(other)), Err(Untouched::Vanished)));
+        }
+        for refused in [Answer::Protected, Answer::Changed, Answer::NotNow] {
+            assert!(matches!(done(answered(refused)), Ok(FixOutcome::Refused)));
+        }
+        assert!(matches!(
+            done(answered(Answer::Failed)),
+            Err(Untouched::NotPermitted)
+        ));
+    }
+
+    #[test]
+    fn a_process_without_the_library_has_no_way_in() {
+        assert!(Inside::of(std::process::id() as i32).unwrap().is_none());
+    }
+}
