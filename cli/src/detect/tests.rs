@@ -289,3 +289,49 @@ fn twenty_thousand_sites_and_a_hundred_thousand_descriptors() {
     println!("{} findings in {:?}", found.len(), start.elapsed());
     assert!(found.len() > 10_000);
 }
+
+/// A program that hangs or is stopped holds what it was just working on, and
+/// all of that grows old at once.
+#[test]
+fn a_standstill_is_no_leak() {
+    let mut snapshot = empty();
+    let busy = site(&mut snapshot, Kind::Sockets, 60_000);
+    let stopped_ms = HOUR_MS - 600_000;
+    snapshot.sites.all[busy].stats.points[0].at_ms = stopped_ms;
+    for at in 0..20 {
+        hold(
+            &mut snapshot,
+            busy,
+            stopped_ms - 1_000 + at * 50,
+            Some(600_000),
+        );
+    }
+    let report = said(&snapshot, &Context::default());
+    assert_eq!(verdicts(&report), [(Kind::Sockets, Verdict::Held)]);
+}
+
+/// The servers at the other ends hang up on idle connections of a pool, which
+/// replaces them at its next use.
+#[test]
+fn a_pool_whose_peers_hung_up_is_no_leak() {
+    let mut snapshot = empty();
+    let pool = site(&mut snapshot, Kind::Sockets, 5_000);
+    let shut = |snapshot: &mut Snapshot, born_ms| {
+        hold(snapshot, pool, born_ms, Some(HOUR_MS - born_ms));
+        let fact = snapshot
+            .descriptors
+            .last_mut()
+            .and_then(|open| open.fact.as_mut());
+        let fact = fact.expect("just pushed");
+        fact.blocked = Some(false);
+        let socket = fact.socket.as_mut().expect("a socket");
+        (socket.state, socket.send_queue) = (Some("CLOSE_WAIT".into()), Some(0));
+        socket.heard_ms = Some(HOUR_MS - born_ms);
+    };
+    (0..10).for_each(|at| shut(&mut snapshot, at * 1_000));
+    let verdict = |snapshot: &Snapshot| verdicts(&said(snapshot, &Context::default()))[0].1;
+    assert_eq!(verdict(&snapshot), Verdict::Held);
+    // But where more and more are left so, they are forgotten.
+    (1..20).for_each(|at| shut(&mut snapshot, at * 150_000));
+    assert_eq!(verdict(&snapshot), Verdict::Leak);
+}
