@@ -471,10 +471,8 @@ fn watching_first_says_what_came_and_went() {
         2,
         "leave it out",
     );
-    let twice = run(
-        at,
-        &["report", "--since", saved, &held.word(), &held.word()],
-    );
+    let other = std::process::id().to_string();
+    let twice = run(at, &["report", "--since", saved, &held.word(), &other]);
     assert_refused(&twice, 2, "name a single target");
     held.kill();
 }

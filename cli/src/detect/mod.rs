@@ -213,7 +213,8 @@ fn of_kind(
         let of_proof = |held: Held| matches!(held, Held::Descriptor(open) if proof.binary_search(&open).is_ok());
         let waiting = Candidate::of(snapshot, *at, kind, wanted, of_proof);
         // A pool whose peers all hung up is full of them, too: it stops there.
-        let grows = measure(&waiting).coming.lately >= FEWEST_RECENT;
+        let least = (proof.len() as u64 / 3).clamp(1, FEWEST_RECENT);
+        let grows = measure(&waiting).coming.lately >= least;
         let proof = if grows { proof } else { Vec::new() };
         let is_proven = |held: Held| match held {
             Held::Descriptor(open) => proof.binary_search(&open).is_ok(),
