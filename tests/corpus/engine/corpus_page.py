@@ -12,7 +12,7 @@ by somebody who had not seen the detector. `scripts/corpus` makes this page; tes
   long_websockets, whose silent connections live for 50 s: nobody can tell those from a leak in their first 50 s, so with 5 s
   they are called one until the first of them ends).
 - Expectations were written blind, and changed in one way since: where nothing tells whether a thing is used (heap, mappings, memfd,
-  popen; FILE* and DIR* before ten minutes) or says that it is used (http-proxy goes on reading from its forgotten upstreams),
+  popen; FILE* and DIR* before ten minutes) or says that it is used (node goes on reading from forgotten upstreams),
   a partial leak is `suspect` or `growing`, not `leak`.
 - **detected**: at its expected verdict in the last report, of the right kind, with the right function as the innermost of the
   program's own frames. In Python and Node the script's functions are not on the stack yet: there any native frame counts.
