@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::names::names;
-use crate::detect::{Context, Found, Label, Symbolise, Wanted, find, finding_id, place, report};
+use crate::detect::{
+    Context, Found, Label, Symbolise, Wanted, find_all, finding_id, place, report_on,
+};
 use crate::model::{Finding, Frame, Report, SuppressedRule, Verdict};
 use crate::snapshot::{Site, Snapshot};
 use crate::state::process::Decision;
@@ -25,8 +27,13 @@ impl Judged {
     pub fn of(snapshot: &Snapshot, wanted: &Wanted, known: &Known, no_symbols: bool) -> Self {
         let context = known.context();
         let mut symbols = names(snapshot, no_symbols);
-        let mut report = report(snapshot, wanted, &context, symbols.as_mut());
-        let decisions = decisions(snapshot, wanted, known);
+        let found = find_all(snapshot, wanted, &context);
+        let decisions = if is_everything(wanted) && context.labels.is_empty() {
+            found.iter().map(decision).collect()
+        } else {
+            decisions(snapshot, wanted, known)
+        };
+        let mut report = report_on(found, snapshot, wanted, &context, symbols.as_mut());
         let mut places: BTreeMap<String, String> = report
             .findings
             .iter()
@@ -60,12 +67,20 @@ fn decisions(snapshot: &Snapshot, wanted: &Wanted, known: &Known) -> Vec<Decisio
         all: true,
         ..wanted.clone()
     };
-    let (found, _) = find(snapshot, &everything, &context);
-    let decision = |found: &Found| Decision {
+    let found = find_all(snapshot, &everything, &context);
+    found.iter().map(decision).collect()
+}
+
+/// Whether no site is left out. On a large heap looking twice would take long.
+fn is_everything(wanted: &Wanted) -> bool {
+    wanted.kinds.is_empty() && wanted.born_after_ms.is_none()
+}
+
+fn decision(found: &Found) -> Decision {
+    Decision {
         site: found.site,
         verdict: found.verdict(),
-    };
-    found.iter().map(decision).collect()
+    }
 }
 
 /// None while it is only a file and an offset.

@@ -48,16 +48,16 @@ impl Candidate {
                 .born_after_ms
                 .is_none_or(|after| holding.born_ms > after)
         };
-        let held: Vec<(Option<Held>, Holding)> = if !live.things.is_empty() {
+        let held: Vec<(Held, Holding)> = if !live.things.is_empty() {
             things(snapshot, &live.things, keep)
         } else if kind.takes_descriptor() {
             descriptors(snapshot, &live.descriptors, keep)
         } else {
-            let born = live.births_ms.iter().copied();
-            born.map(|born| (None, Holding::silent(born))).collect()
+            return Self::of_blocks(at, &live.births_ms, young);
         };
         let mut one = Self {
             site: at,
+            holdings: Vec::with_capacity(held.len()),
             ..Self::default()
         };
         let mut held: Vec<_> = held
@@ -67,13 +67,22 @@ impl Candidate {
         held.sort_by_key(|(_, holding)| holding.born_ms);
         for (held, holding) in held {
             match held {
-                Some(Held::Descriptor(open)) => one.descriptors.push(open),
-                Some(Held::Thing(thing)) => one.things.push(thing),
-                None => {}
+                Held::Descriptor(open) => one.descriptors.push(open),
+                Held::Thing(thing) => one.things.push(thing),
             }
             one.holdings.push(holding);
         }
         one
+    }
+
+    /// There may be millions of them.
+    fn of_blocks(at: usize, births_ms: &[u64], young: impl Fn(&Holding) -> bool) -> Self {
+        let born = births_ms.iter().copied().map(Holding::silent);
+        Self {
+            site: at,
+            holdings: born.filter(young).collect(),
+            ..Self::default()
+        }
     }
 
     /// Keeps only those holdings, and what they are.
@@ -150,23 +159,19 @@ fn descriptors(
     snapshot: &Snapshot,
     open: &[usize],
     keep: impl Fn(Held) -> bool,
-) -> Vec<(Option<Held>, Holding)> {
+) -> Vec<(Held, Holding)> {
     let kept = open.iter().map(|at| (Held::Descriptor(*at), *at));
     kept.filter(|(held, _)| keep(*held))
-        .filter_map(|(held, at)| Some((Some(held), holding(snapshot, &snapshot.descriptors[at])?)))
+        .filter_map(|(held, at)| Some((held, holding(snapshot, &snapshot.descriptors[at])?)))
         .collect()
 }
 
-fn things(
-    snapshot: &Snapshot,
-    all: &[usize],
-    keep: impl Fn(Held) -> bool,
-) -> Vec<(Option<Held>, Holding)> {
+fn things(snapshot: &Snapshot, all: &[usize], keep: impl Fn(Held) -> bool) -> Vec<(Held, Holding)> {
     let kept = all.iter().map(|at| (Held::Thing(*at), *at));
     kept.filter(|(held, _)| keep(*held))
         .filter_map(|(held, at)| {
             let holding = super::things::holding(snapshot, &snapshot.things[at])?;
-            Some((Some(held), holding))
+            Some((held, holding))
         })
         .collect()
 }

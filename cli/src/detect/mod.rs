@@ -45,7 +45,7 @@ use model::constants::FEWEST_RECENT;
 use model::{Decision, Measured, Sort};
 pub use outlook::Outlook;
 pub use place::place;
-pub use report::report;
+pub use report::{report, report_on};
 pub use totals::totals;
 
 /// What the caller wants to see.
@@ -142,6 +142,14 @@ const BIGGEST: usize = 20;
 /// sites that nothing speaks against were left out.
 #[must_use]
 pub fn find(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> (Vec<Found>, usize) {
+    let mut found = find_all(snapshot, wanted, context);
+    let left_out = leave_out(&mut found, snapshot, wanted);
+    (found, left_out)
+}
+
+/// The same, with the small ones.
+#[must_use]
+pub fn find_all(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> Vec<Found> {
     let mut by_kind: BTreeMap<Kind, Vec<usize>> = BTreeMap::new();
     for (at, site) in snapshot.sites.all.iter().enumerate() {
         if let Some(kind) = site.kind.filter(|kind| wanted.site(*kind)) {
@@ -157,12 +165,16 @@ pub fn find(snapshot: &Snapshot, wanted: &Wanted, context: &Context<'_>) -> (Vec
         found.iter_mut().for_each(Found::forget_youth);
     }
     found.sort_by(worse_first);
-    let left_out = if wanted.all {
+    found
+}
+
+/// Takes out what nobody asked for; how many.
+pub fn leave_out(found: &mut Vec<Found>, snapshot: &Snapshot, wanted: &Wanted) -> usize {
+    if wanted.all {
         0
     } else {
-        leave_out_small(&mut found, snapshot)
-    };
-    (found, left_out)
+        leave_out_small(found, snapshot)
+    }
 }
 
 /// By verdict, then by what runs out first, then by size.
@@ -210,12 +222,16 @@ fn of_kind(
     for at in sites {
         let site = &snapshot.sites.all[*at];
         let proof = close_wait::proven(snapshot, site, wanted);
-        let of_proof = |held: Held| matches!(held, Held::Descriptor(open) if proof.binary_search(&open).is_ok());
-        let waiting = Candidate::of(snapshot, *at, kind, wanted, of_proof);
         // A pool whose peers all hung up is full of them, too: it stops there.
-        let least = (proof.len() as u64 / 3).clamp(1, FEWEST_RECENT);
-        let grows = measure(&waiting).coming.lately >= least;
-        let proof = if grows { proof } else { Vec::new() };
+        let grows = |proof: &Vec<usize>| {
+            let of_proof = |held: Held| matches!(held, Held::Descriptor(open) if proof.binary_search(&open).is_ok());
+            let waiting = Candidate::of(snapshot, *at, kind, wanted, of_proof);
+            let least = (proof.len() as u64 / 3).clamp(1, FEWEST_RECENT);
+            measure(&waiting).coming.lately >= least
+        };
+        let proof = Some(proof)
+            .filter(|proof| !proof.is_empty() && grows(proof))
+            .unwrap_or_default();
         let is_proven = |held: Held| match held {
             Held::Descriptor(open) => proof.binary_search(&open).is_ok(),
             Held::Thing(thing) => things::is_proven(&snapshot.things[thing]),
@@ -223,10 +239,10 @@ fn of_kind(
         rest.push(Candidate::of(snapshot, *at, kind, wanted, |held| {
             !is_proven(held)
         }));
-        let certain = Candidate::of(snapshot, *at, kind, wanted, is_proven);
         // Blocks are neither: no proof speaks of them.
-        if !certain.descriptors.is_empty() || !certain.things.is_empty() {
-            proven.push(certain);
+        if !proof.is_empty() || !site.live.things.is_empty() {
+            let certain = Candidate::of(snapshot, *at, kind, wanted, is_proven);
+            proven.extend(Some(certain).filter(|one| !one.holdings.is_empty()));
         }
     }
     let measured: Vec<Measured> = rest.iter().map(measure).collect();

@@ -3,7 +3,8 @@
 use super::model::{self, Fraction, Lives};
 use super::sentence::{self, Words};
 use super::{
-    Context, Found, Symbolise, Wanted, evidence, find, health, lifetimes, memory, place, totals,
+    Context, Found, Symbolise, Wanted, evidence, find_all, health, leave_out, lifetimes, memory,
+    place, totals,
 };
 use crate::model::{
     BadClose, Finding, Fix, Health, Kind, Overhead, Report, Resource, Stays, Survivors, Verdict,
@@ -17,7 +18,24 @@ pub fn report(
     context: &Context<'_>,
     symbols: &mut dyn Symbolise,
 ) -> Report {
-    let (found, left_out) = find(snapshot, wanted, context);
+    report_on(
+        find_all(snapshot, wanted, context),
+        snapshot,
+        wanted,
+        context,
+        symbols,
+    )
+}
+
+/// The report on what [`find_all`] found.
+pub fn report_on(
+    mut found: Vec<Found>,
+    snapshot: &Snapshot,
+    wanted: &Wanted,
+    context: &Context<'_>,
+    symbols: &mut dyn Symbolise,
+) -> Report {
+    let left_out = leave_out(&mut found, snapshot, wanted);
     let findings: Vec<Finding> = found
         .iter()
         .map(|found| finding(snapshot, found, context, symbols))

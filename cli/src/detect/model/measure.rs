@@ -1,6 +1,8 @@
 //! One site measured: the age that counts as old, and what the three
 //! questions find.
 
+use std::borrow::Cow;
+
 use super::closing::{Closing, closing};
 use super::coming::{Births, Coming, coming};
 use super::constants::{
@@ -118,8 +120,10 @@ impl Measured {
 /// Measures a site at the `number`th counted look.
 #[must_use]
 pub fn measure(site: &SiteData<'_>, number: u32) -> Measured {
-    let mut live = site.live.clone();
-    live.sort_unstable_by_key(|one| one.born_ms);
+    let mut live = Cow::Borrowed(&site.live[..]);
+    if !live.is_sorted_by_key(|one| one.born_ms) {
+        live.to_mut().sort_unstable_by_key(|one| one.born_ms);
+    }
     let unlearned = measure_by(site, &live, &Prior::default(), number);
     match &site.prior {
         None => unlearned,
