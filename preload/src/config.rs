@@ -42,7 +42,7 @@ pub fn disabled() -> bool {
 }
 
 pub fn policy() -> Policy {
-    Policy::from_u8(POLICY.load(Relaxed) as u8).unwrap_or(Policy::Light)
+    Policy::from_number(POLICY.load(Relaxed) as u8).unwrap_or(Policy::Light)
 }
 
 pub fn keep() -> Keep {

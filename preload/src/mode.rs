@@ -141,7 +141,7 @@ fn obey(segment: &Segment, wanted: u64) {
         header
             .applied_mode
             .compare_exchange(applied, wanted, Ordering::AcqRel, Ordering::Relaxed);
-    let (Ok(_), Some(mode)) = (won, Mode::from_u8((wanted >> 56) as u8)) else {
+    let (Ok(_), Some(mode)) = (won, Mode::from_number((wanted >> 56) as u8)) else {
         return;
     };
     let until = header.wanted_until_ms.load(Ordering::Relaxed);
@@ -160,7 +160,7 @@ fn fall_back(segment: &Segment, until: u64) {
     let won = header
         .mode_until_ms
         .compare_exchange(until, 0, Ordering::AcqRel, Ordering::Relaxed);
-    let after = Mode::from_u8(header.mode_after.load(Ordering::Relaxed) as u8);
+    let after = Mode::from_number(header.mode_after.load(Ordering::Relaxed) as u8);
     if won.is_ok() {
         apply(segment, after.unwrap_or(Mode::Light));
     }

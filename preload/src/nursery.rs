@@ -93,7 +93,7 @@ impl Entry {
             return;
         };
         let what = self.what.load(Relaxed);
-        let Some(kind) = Kind::from_u8(what as u8) else {
+        let Some(kind) = Kind::from_number(what as u8) else {
             return;
         };
         let count = ((what >> 16) as usize).min(FRAMES);

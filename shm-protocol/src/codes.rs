@@ -19,6 +19,11 @@ macro_rules! numbered {
             const COUNT: usize = [$($name::$member),*].len();
             /// All of them, in the order of their numbers.
             pub const ALL: [$name; Self::COUNT] = [$($name::$member),*];
+
+            /// The one with this number, if this version knows it.
+            pub fn from_number(number: $repr) -> Option<$name> {
+                Self::ALL.into_iter().find(|known| *known as $repr == number)
+            }
         }
     };
 }
@@ -75,11 +80,6 @@ numbered! {
 }
 
 impl Kind {
-    /// The kind with this number, if there is one.
-    pub fn from_u8(code: u8) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| *kind as u8 == code)
-    }
-
     /// Whether rows of this kind live in the descriptor table.
     pub fn is_descriptor(self) -> bool {
         self as u8 >= Kind::File as u8
@@ -99,13 +99,6 @@ numbered! {
     }
 }
 
-impl Mode {
-    /// The mode with this number, if there is one.
-    pub fn from_u8(code: u8) -> Option<Mode> {
-        Mode::ALL.into_iter().find(|mode| *mode as u8 == code)
-    }
-}
-
 numbered! {
     /// What the user asked for; hybrid runs light until a watcher switches it.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +108,6 @@ numbered! {
         Light = 1,
         Deep = 2,
         Hybrid = 3,
-    }
-}
-
-impl Policy {
-    /// The policy with this number, if there is one.
-    pub fn from_u8(code: u8) -> Option<Policy> {
-        Policy::ALL.into_iter().find(|policy| *policy as u8 == code)
     }
 }
 
@@ -295,15 +281,6 @@ numbered! {
     }
 }
 
-impl Section {
-    /// The section with this number, if this version knows it.
-    pub fn from_u32(code: u32) -> Option<Section> {
-        Section::ALL
-            .into_iter()
-            .find(|section| *section as u32 == code)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -311,16 +288,16 @@ mod tests {
     #[test]
     fn kinds_survive_their_number() {
         for kind in Kind::ALL {
-            assert_eq!(Kind::from_u8(kind as u8), Some(kind));
+            assert_eq!(Kind::from_number(kind as u8), Some(kind));
         }
-        assert_eq!(Kind::from_u8(0), None);
+        assert_eq!(Kind::from_number(0), None);
     }
 
     #[test]
     fn sections_survive_their_number() {
         for section in Section::ALL {
-            assert_eq!(Section::from_u32(section as u32), Some(section));
+            assert_eq!(Section::from_number(section as u32), Some(section));
         }
-        assert_eq!(Section::from_u32(0), None);
+        assert_eq!(Section::from_number(0), None);
     }
 }

@@ -138,9 +138,7 @@ pub fn pack_result(answer: Answer, detail: u64) -> u64 {
 
 /// Code and detail of a result; an unknown code gives nothing.
 pub fn unpack_result(word: u64) -> Option<(Answer, u64)> {
-    let answer = Answer::ALL
-        .into_iter()
-        .find(|answer| *answer as u64 == word >> 48)?;
+    let answer = Answer::from_number((word >> 48) as u16)?;
     Some((answer, word & ((1 << 48) - 1)))
 }
 
@@ -162,9 +160,7 @@ impl MailState {
 
     /// Unpacks; an unknown phase gives nothing.
     pub fn unpack(word: u64) -> Option<MailState> {
-        let phase = Phase::ALL
-            .into_iter()
-            .find(|phase| *phase as u64 == word >> 56)?;
+        let phase = Phase::from_number((word >> 56) as u8)?;
         Some(MailState {
             phase,
             sequence: word & SEQUENCE_MASK,

@@ -167,21 +167,7 @@ impl Then {
         let fine = |object: &Resource| {
             below(object.age_s, self.min_age_s) || below(object.idle_s, self.min_idle_s)
         };
-        let in_part = |at: &usize| match part {
-            Part::None => false,
-            Part::Whole => true,
-            Part::Objects(some) => some.binary_search(at).is_ok(),
-        };
-        let objects = finding.resources.iter().enumerate();
-        let some: Vec<usize> = objects
-            .filter(|(at, object)| in_part(at) && fine(object))
-            .map(|(at, _)| at)
-            .collect();
-        match some.len() as u64 {
-            0 => Part::None,
-            n if n == finding.count => Part::Whole,
-            _ => Part::Objects(some),
-        }
+        Part::of(finding, |at, object| part.has(at) && fine(object))
     }
 }
 

@@ -16,6 +16,30 @@ pub enum Part {
 }
 
 impl Part {
+    /// Those of a finding's objects that are wanted, each with its place.
+    pub fn of(finding: &Finding, wanted: impl Fn(usize, &Resource) -> bool) -> Self {
+        let objects = finding.resources.iter().enumerate();
+        let some: Vec<usize> = objects
+            .filter(|(at, object)| wanted(*at, object))
+            .map(|(at, _)| at)
+            .collect();
+        match some.len() as u64 {
+            0 => Self::None,
+            n if n == finding.count => Self::Whole,
+            _ => Self::Objects(some),
+        }
+    }
+
+    /// Whether the object at this place belongs to it.
+    #[must_use]
+    pub fn has(&self, at: usize) -> bool {
+        match self {
+            Self::None => false,
+            Self::Whole => true,
+            Self::Objects(some) => some.binary_search(&at).is_ok(),
+        }
+    }
+
     /// How many things that is.
     #[must_use]
     pub fn count(&self, finding: &Finding) -> u64 {
@@ -50,16 +74,7 @@ impl When {
         if !self.asks_for_objects() {
             return Part::Whole;
         }
-        let objects = finding.resources.iter().enumerate();
-        let some: Vec<usize> = objects
-            .filter(|(_, object)| self.is_object(object))
-            .map(|(at, _)| at)
-            .collect();
-        match some.len() as u64 {
-            0 => Part::None,
-            n if n == finding.count => Part::Whole,
-            _ => Part::Objects(some),
-        }
+        Part::of(finding, |_, object| self.is_object(object))
     }
 
     fn is_finding(&self, finding: &Finding) -> bool {

@@ -36,7 +36,7 @@ impl View<'_> {
         (info.kind != 0).then(|| DescriptorInfo {
             fd,
             info,
-            kind: Kind::from_u8(info.kind),
+            kind: Kind::from_number(info.kind),
             used_s: self.used_s(fd),
         })
     }

@@ -178,7 +178,7 @@ impl<'a> View<'a> {
     fn entry(&self, entry: usize) -> Entry {
         let at = DIRECTORY_AT + entry * size_of::<Extent>();
         let kind = self.u64(at + offset_of!(Extent, kind));
-        let Some(section) = Section::from_u32(kind as u32) else {
+        let Some(section) = Section::from_number(kind as u32) else {
             return Entry::Unknown;
         };
         let row_bytes = (kind >> 32) as usize;

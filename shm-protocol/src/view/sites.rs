@@ -63,7 +63,7 @@ impl View<'_> {
             return None;
         }
         let shape = word(offset_of!(Site, shape));
-        let Some(kind) = Kind::from_u8(shape as u8) else {
+        let Some(kind) = Kind::from_number(shape as u8) else {
             self.count_torn(1);
             return None;
         };
