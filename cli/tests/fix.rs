@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use memguard_tests::session::free_port;
 use serde_json::Value;
 use support::{Held, assert_refused, code, json, memguard, run, serves, stderr, stdout};
 use tempfile::{TempDir, tempdir};
@@ -98,17 +99,19 @@ impl Server {
     }
 }
 
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
-
 fn outcomes<'a>(report: &'a Value, outcome: &str) -> Vec<&'a Value> {
     let items = report["items"].as_array().unwrap();
     items
         .iter()
         .filter(|item| item["outcome"] == outcome)
         .collect()
+}
+
+/// The fix went well, and so many items came to that.
+#[track_caller]
+fn assert_fixed((exit, report): (i32, &Value), outcome: &str, count: usize) {
+    let got = outcomes(report, outcome).len();
+    assert_eq!((exit, got), (0, count), "{report}");
 }
 
 /// Every item was refused, and that gate is shut.
@@ -166,11 +169,7 @@ fn as_fast_as_it_goes_all_of_a_finding_are_closed_in_three_steps() {
     let before = server.open();
     let id = server.blame("connect_upstream");
     let (exit, all) = server.fix(&[&id, "--yes", "--rate", "unlimited"]);
-    assert_eq!(
-        (exit, outcomes(&all, "closed-by-owner").len()),
-        (0, 300),
-        "{all}"
-    );
+    assert_fixed((exit, &all), "closed-by-owner", 300);
     server.wait_for_open(before - 600);
     server.assert_serves();
     server.held.kill();
@@ -240,11 +239,7 @@ fn a_program_that_sigpipe_would_kill_keeps_its_connections_and_lives() {
     let server = Server::start("forgotten", 3);
     let before = server.open();
     let (exit, report) = server.fix(&["--yes"]);
-    assert_eq!(
-        (exit, outcomes(&report, "pending").len()),
-        (0, 3),
-        "{report}"
-    );
+    assert_fixed((exit, &report), "pending", 3);
     assert_eq!(server.open(), before, "nothing is closed behind its back");
     server.assert_serves();
     server.held.kill();
@@ -255,11 +250,7 @@ fn where_sigpipe_is_ignored_the_connections_end_and_the_numbers_stay() {
     let server = Server::start("ignores", 3);
     let before = server.open();
     let (exit, report) = server.fix(&["--yes"]);
-    assert_eq!(
-        (exit, outcomes(&report, "neutered").len()),
-        (0, 3),
-        "{report}"
-    );
+    assert_fixed((exit, &report), "neutered", 3);
     assert_eq!(server.open(), before);
     let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let remote = format!("0100007F:{:04X} 08 ", server.port);
@@ -387,11 +378,7 @@ fn timers_are_stopped_logged_and_set_back() {
     // They have run out unread by now, or soon.
     std::thread::sleep(Duration::from_millis(300));
     let (exit, report) = server.fix(&["--yes", "--kind", "timers"]);
-    assert_eq!(
-        (exit, outcomes(&report, "disarmed").len()),
-        (0, 4),
-        "{report}"
-    );
+    assert_fixed((exit, &report), "disarmed", 4);
     let off = "it_value: (0, 0)it_interval: (0, 0)";
     assert_eq!(timer_lines(server.held.pid), [off; 4]);
 
@@ -441,11 +428,7 @@ fn a_stopped_timer_of_a_program_that_ended_is_not_set_back() {
     server.blame("start_timer");
     std::thread::sleep(Duration::from_millis(300));
     let (exit, report) = server.fix(&["--yes", "--kind", "timers"]);
-    assert_eq!(
-        (exit, outcomes(&report, "disarmed").len()),
-        (0, 1),
-        "{report}"
-    );
+    assert_fixed((exit, &report), "disarmed", 1);
     let word = server.held.word();
     server.held.kill();
     let done = run(server.folder.path(), &["undo", &word]);
@@ -468,11 +451,7 @@ fn stale_registrations_leave_the_epoll_and_everything_stays_open() {
     };
     assert_eq!(entries(), 6, "the listener's, and the stale ones");
     let (exit, report) = server.fix(&["--yes", "--kind", "listeners"]);
-    assert_eq!(
-        (exit, outcomes(&report, "removed").len()),
-        (0, 5),
-        "{report}"
-    );
+    assert_fixed((exit, &report), "removed", 5);
     assert_eq!((entries(), server.open()), (1, before));
     server.assert_serves();
     server.held.kill();

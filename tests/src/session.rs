@@ -75,7 +75,7 @@ impl<'a> Session<'a> {
 /// it lies below those. Processes that run tests at once begin at different
 /// places.
 #[track_caller]
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const MANY: u16 = 10_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
