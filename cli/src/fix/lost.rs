@@ -258,6 +258,8 @@ mod tests {
     }
 
     /// Writes on purpose where the search must look, in a program that sleeps.
+    /// Its numbers are odd: the low half of an aligned address can look like
+    /// an even one, where chance puts the program there.
     const C: &str = "
         #include <fcntl.h>
         #include <stdio.h>
@@ -267,7 +269,7 @@ mod tests {
         int *kept;
         static void __attribute__((noinline)) open_all(int n) {
             for (int i = 0; i < n; i++) {
-                int fd = fcntl(open(\"/etc/passwd\", O_RDONLY), F_DUPFD, 3000 + 10 * i);
+                int fd = fcntl(open(\"/etc/passwd\", O_RDONLY), F_DUPFD, 3001 + 10 * i);
                 close(fd == -1 ? 99 : 3);
                 if (i % 2) kept[i] = fd;
             }
@@ -299,7 +301,7 @@ mod tests {
         let mut command = std::process::Command::new(&program);
         let child = Running::start(command.stdout(std::process::Stdio::null()));
         let dir = child.dir();
-        let all: BTreeSet<i32> = (0..100).map(|i| 3000 + 10 * i).collect();
+        let all: BTreeSet<i32> = (0..100).map(|i| 3001 + 10 * i).collect();
         let open = |fd: &i32| dir.link(&format!("fd/{fd}")).is_ok();
         let waits = || {
             dir.read("syscall")

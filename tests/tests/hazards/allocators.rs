@@ -78,7 +78,9 @@ fn linked() {
 #[test]
 fn a_pointer_to_malloc_is_no_malloc_of_the_programs_own() {
     let flags = ["-no-pie", "-fno-pie", "-DPOINTED"];
-    let program = Program::at(compile::program_with("malloc_user", &flags));
+    // So fine a sample meets each of the two large blocks.
+    let program = Program::at(compile::program_with("malloc_user", &flags))
+        .env("MEMGUARD_SAMPLE_BYTES", "4096");
     program.assert_same().ok();
     for mode in [Mode::Light, Mode::Deep] {
         let held = program.clone().mode(mode).hold();
