@@ -13,6 +13,7 @@
 //! - [`lost`]: whether a program may still know a number
 //! - [`inside`]: has the target close what it lost and stop its timers, through
 //!   its [`mailbox`]
+//! - [`means`]: what is done to one item, by its action
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - [`undo`]: sets stopped timers back
 //! - [`watch`]: alive, CPU, restarts
@@ -27,6 +28,7 @@ pub mod ladder;
 pub mod limit;
 pub mod lost;
 pub mod mailbox;
+pub mod means;
 pub mod outside;
 pub mod owners;
 pub mod plan;

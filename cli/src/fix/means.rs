@@ -1,0 +1,171 @@
+//! What is done to one item, by its action, and what the kernel shows after.
+
+use std::os::fd::AsFd;
+
+use super::ladder::Pace;
+use super::outside::{self, Hold, Untouched};
+use super::owners::Owner;
+use super::{epoll, stale};
+use crate::kernel::descriptors::Depth;
+use crate::kernel::threads::SigPipe;
+use crate::kernel::{Descriptors, Facts, ProcDir, threads};
+use crate::model::{Fix, FixItem, FixOutcome};
+use rustix::fs::{AtFlags, statat};
+use rustix::io::Errno;
+
+/// Said of a connection that was ended in both directions.
+const HUNG_UP: &str = "the connection was ended in both directions";
+
+/// The ways to one process.
+pub struct Means {
+    hold: Hold,
+    dir: ProcDir,
+    sigpipe: SigPipe,
+}
+
+impl Means {
+    /// The ways to a process; none when it is gone.
+    #[must_use]
+    pub fn of(pid: i32) -> Option<Self> {
+        let dir = ProcDir::open(pid).ok()?;
+        Some(Self {
+            hold: Hold::of(pid).ok()?,
+            sigpipe: threads::sigpipe(&dir).unwrap_or(SigPipe::Kills),
+            dir,
+        })
+    }
+
+    /// Does what the item asks for; its outcome where that is known at once.
+    pub fn act(&self, at: usize, item: &mut FixItem, pace: &mut Pace<'_>) {
+        if item.action != Fix::Disarm {
+            (pace.record)(at, item, None);
+        }
+        let outcome = match item.action {
+            Fix::Eof => self.show_end(item),
+            Fix::Disarm => self.disarm(at, item, pace),
+            Fix::EpollDel => stale::remove(&self.hold, &self.dir, item).map(Some),
+            _ => Ok(Some(FixOutcome::Refused)),
+        };
+        settle_with(item, outcome);
+    }
+
+    /// The owner decides; what became of it is seen later.
+    fn show_end(&self, item: &FixItem) -> Result<Option<FixOutcome>, Untouched> {
+        let copy = self.hold.object(item)?;
+        if outside::listens(&copy) {
+            return Ok(Some(FixOutcome::Refused));
+        }
+        match outside::end_of_file(copy.as_fd()) {
+            // Its peer has reset the connection meanwhile: the end is there.
+            Err(Untouched::Kernel(Errno::NOTCONN)) => Ok(None),
+            other => other.map(|()| None),
+        }
+    }
+
+    fn disarm(
+        &self,
+        at: usize,
+        item: &mut FixItem,
+        pace: &mut Pace<'_>,
+    ) -> Result<Option<FixOutcome>, Untouched> {
+        let copy = self.hold.object(item)?;
+        let before = rustix::time::timerfd_gettime(&copy)?;
+        if !(pace.record)(at, item, Some(&before)) {
+            item.detail = Some("what it was set to could not be kept".to_owned());
+            return Ok(Some(FixOutcome::Refused));
+        }
+        outside::disarm(copy.as_fd())?;
+        let now = rustix::time::timerfd_gettime(&copy)?;
+        let stopped = now.it_value.tv_sec == 0 && now.it_value.tv_nsec == 0;
+        Ok(Some(if stopped {
+            FixOutcome::Disarmed
+        } else {
+            FixOutcome::Failed
+        }))
+    }
+
+    /// Where nobody took notice of the end of file: both directions, if a
+    /// later write cannot kill the program by SIGPIPE.
+    pub fn insist(&self, item: &mut FixItem) {
+        if item.action != Fix::Eof {
+            return;
+        }
+        if self.sigpipe == SigPipe::Kills {
+            item.detail = Some(
+                "the end of file waits for its owner; hanging up could kill the program by SIGPIPE"
+                    .to_owned(),
+            );
+            return;
+        }
+        let hung_up = self
+            .hold
+            .object(item)
+            .and_then(|copy| outside::hang_up(copy.as_fd()));
+        match hung_up {
+            Ok(()) | Err(Untouched::Kernel(Errno::NOTCONN)) => {
+                item.detail = Some(HUNG_UP.to_owned());
+            }
+            Err(Untouched::Vanished) => item.outcome = Some(FixOutcome::ClosedByOwner),
+            Err(why) => settle_with(item, Err(why)),
+        }
+    }
+
+    /// Whether the kernel shows another object, or none, under the number.
+    #[must_use]
+    pub fn is_gone(&self, item: &FixItem) -> bool {
+        let Some(fd) = item.fd else { return false };
+        let path = format!("fd/{fd}");
+        match statat(self.dir.fd(), &*path, AtFlags::empty()) {
+            Ok(stat) => (stat.st_dev, stat.st_ino) != item.object,
+            Err(errno) => errno == Errno::NOENT,
+        }
+    }
+
+    /// A loop that gets the end of file again and again and ignores it spins:
+    /// without the registration it gets nothing.
+    pub fn unregister(&self, item: &FixItem) -> bool {
+        let Some(fd) = item.fd else { return false };
+        let open = Descriptors::read(&self.dir, Depth::Facts);
+        let epolls = open.map(|open| open.open).unwrap_or_default();
+        let holder = Owner {
+            pid: self.dir.pid(),
+            fd,
+        };
+        epolls.iter().any(|epoll| {
+            let Facts::Epoll(entries) = &epoll.facts else {
+                return false;
+            };
+            let here = entries
+                .iter()
+                .any(|entry| entry.fd == fd && entry.inode == item.object.1);
+            let entry = epoll::Entry {
+                epoll: epoll.fd,
+                fd,
+            };
+            here && epoll::remove(&self.hold, entry, holder).is_ok()
+        })
+    }
+}
+
+fn settle_with(item: &mut FixItem, outcome: Result<Option<FixOutcome>, Untouched>) {
+    match outcome {
+        Ok(outcome) => item.outcome = outcome,
+        Err(Untouched::Vanished) => item.outcome = Some(FixOutcome::Vanished),
+        Err(why) => {
+            item.outcome = Some(FixOutcome::Failed);
+            item.detail = Some(why.to_string());
+        }
+    }
+}
+
+/// Nothing has come of it in time.
+pub fn give_up(item: &mut FixItem) {
+    if item.outcome.is_none() {
+        let hung_up = item.detail.as_deref() == Some(HUNG_UP);
+        item.outcome = Some(if hung_up {
+            FixOutcome::Neutered
+        } else {
+            FixOutcome::Pending
+        });
+    }
+}
