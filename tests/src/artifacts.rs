@@ -35,18 +35,41 @@ pub fn release() -> &'static Path {
 }
 
 fn build() -> PathBuf {
+    cargo(&["-p", "memguard-preload", "-p", "memguard"]);
+    target().join("release")
+}
+
+fn cargo(what: &[&str]) {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let done = Command::new(cargo)
         .args(["build", "--release", "--quiet"])
-        .args(["-p", "memguard-preload", "-p", "memguard"])
+        .args(what)
         .current_dir(workspace())
         .status()
         .expect("cargo can be started");
-    assert!(
-        done.success(),
-        "cargo could not build the library and the command line"
-    );
-    target().join("release")
+    assert!(done.success(), "cargo could not build {what:?}");
+}
+
+/// A command line that, with MEMGUARD_FORCED_VERDICTS=leak, calls everything
+/// a leak; no user gets one. MEMGUARD_TEST_FORCED names another build of it.
+pub fn forced() -> &'static Path {
+    static FORCED: OnceLock<PathBuf> = OnceLock::new();
+    FORCED.get_or_init(|| match env::var_os("MEMGUARD_TEST_FORCED") {
+        Some(program) => PathBuf::from(program),
+        None => {
+            let folder = target().join("forced");
+            let to = folder.to_str().expect("the folder's name is text");
+            cargo(&[
+                "-p",
+                "memguard",
+                "--features",
+                "forced-verdicts",
+                "--target-dir",
+                to,
+            ]);
+            folder.join("release/memguard")
+        }
+    })
 }
 
 /// The library, as LD_PRELOAD wants it.

@@ -9,7 +9,7 @@ use super::names::names;
 use super::rules::rules;
 use crate::args::{FixArgs, Format, Rate};
 use crate::attach::{Target, resolve};
-use crate::detect::{find, report};
+use crate::detect::{Found, Wanted, find, report};
 use crate::error::{Error, TargetError};
 use crate::fix::ladder::{Pace, climb};
 use crate::fix::limit;
@@ -146,15 +146,33 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
     let mut state = State::open();
     let known = state.recall(&snapshot, &wanted);
     known.process.earlier.sharpen(&mut snapshot);
-    let (found, _) = find(&snapshot, &wanted, &known.context());
+    let (mut found, _) = find(&snapshot, &wanted, &known.context());
+    let forced = force(&mut snapshot, &mut found, &wanted);
     let mut plan = plan(&snapshot, &found, wish);
     let mut symbols = names(&snapshot, args.rules.no_rules);
     let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
     rules(&args.rules)?.apply(&mut shown);
-    plan.items.retain(|item| is_shown(item, &shown));
+    plan.items
+        .retain(|item| forced.is_some() || is_shown(item, &shown));
+    plan.notes.extend(forced.map(str::to_owned));
     plan.items.truncate(args.max.unwrap_or(usize::MAX));
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
     Ok(plan)
+}
+
+/// In a build for tests, and if it is asked for: all that is held is called a
+/// leak. What is to be said of that.
+#[cfg(feature = "forced-verdicts")]
+fn force(snapshot: &mut Snapshot, found: &mut Vec<Found>, wanted: &Wanted) -> Option<&'static str> {
+    crate::fix::forced::is_on().then(|| {
+        crate::fix::forced::force(snapshot, found, wanted);
+        crate::fix::forced::NOTE
+    })
+}
+
+#[cfg(not(feature = "forced-verdicts"))]
+fn force(_: &mut Snapshot, _: &mut Vec<Found>, _: &Wanted) -> Option<&'static str> {
+    None
 }
 
 /// What a rule or a label hides is not touched either.

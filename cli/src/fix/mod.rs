@@ -15,6 +15,7 @@
 //!   its [`mailbox`]
 //! - [`means`]: what is done to one item, by its action
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
+//! - `forced`: for tests only, calls everything a leak
 //! - [`undo`]: sets stopped timers back
 //! - [`watch`]: alive, CPU, restarts
 //!
@@ -22,6 +23,8 @@
 //! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
 pub mod epoll;
+#[cfg(feature = "forced-verdicts")]
+pub mod forced;
 pub mod gates;
 pub mod inside;
 pub mod ladder;
