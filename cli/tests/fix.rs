@@ -88,6 +88,14 @@ impl Server {
         assert_eq!(&answer, b"ping");
     }
 
+    /// No connection to it waits in CLOSE_WAIT.
+    #[track_caller]
+    fn assert_none_half_closed(&self) {
+        let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let remote = format!("0100007F:{:04X} 08 ", self.port);
+        assert!(!tcp.contains(&remote), "half-closed ones are left:\n{tcp}");
+    }
+
     /// Waits for a count of descriptors.
     #[track_caller]
     fn wait_for_open(&self, wanted: usize) {
@@ -235,12 +243,41 @@ fn each_gate_refuses_what_it_is_there_for() {
 }
 
 #[test]
-fn a_program_that_sigpipe_would_kill_keeps_its_connections_and_lives() {
+fn a_program_that_sigpipe_would_kill_and_that_stands_still_keeps_its_connections() {
     let server = Server::start("forgotten", 3);
     let before = server.open();
+    server.blame("connect_upstream");
     let (exit, report) = server.fix(&["--yes"]);
     assert_fixed((exit, &report), "pending", 3);
     assert_eq!(server.open(), before, "nothing is closed behind its back");
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn a_program_that_sigpipe_would_kill_is_hung_up_on_and_lives() {
+    let server = Server::start("forgotten", 30);
+    let before = server.open();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    let (exit, report) = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                server.assert_serves();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let done = server.fix(&["--yes", "--rate", "unlimited"]);
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+        done
+    });
+    assert_fixed((exit, &report), "neutered", 30);
+    server.wait_for_open(before);
+    server.assert_none_half_closed();
+    let mut client = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
+    client.write_all(b"flood").unwrap();
+    let mut answer = [0; 6];
+    client.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"took 0");
     server.assert_serves();
     server.held.kill();
 }
@@ -252,9 +289,7 @@ fn where_sigpipe_is_ignored_the_connections_end_and_the_numbers_stay() {
     let (exit, report) = server.fix(&["--yes"]);
     assert_fixed((exit, &report), "neutered", 3);
     assert_eq!(server.open(), before);
-    let tcp = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let remote = format!("0100007F:{:04X} 08 ", server.port);
-    assert!(!tcp.contains(&remote), "half-closed ones are left:\n{tcp}");
+    server.assert_none_half_closed();
     server.assert_serves();
     server.held.kill();
 }

@@ -17,7 +17,7 @@
 use crate::hooks::timers;
 use crate::page::PAGE;
 use crate::segment::Segment;
-use crate::{clock, descriptors, live, mode, plain, sys, things};
+use crate::{clock, descriptors, live, mode, plain, sys, things, traps};
 use core::sync::atomic::Ordering;
 use shm_protocol::codes::{Counter, Kind, Section, fd_flag, note, thing_flag};
 use shm_protocol::fds::{FdInfo, FdRow};
@@ -104,6 +104,7 @@ fn carry_out(segment: &Segment, slot: &MailSlot, command: &Command) -> Outcome {
         Verb::CloseLost => close_lost(segment, &command.arguments),
         Verb::DisarmTimer => disarm(segment, slot, &command.arguments),
         Verb::RestoreTimer => restore(segment, &command.arguments),
+        Verb::ExpectHangUp => expect_hang_up(segment, &command.arguments),
     }
 }
 
@@ -122,14 +123,25 @@ fn failed(status: isize) -> (Answer, u64) {
     (Answer::Failed, status.unsigned_abs() as u64)
 }
 
-fn close_lost(segment: &Segment, arguments: &[u64; mailbox::ARGUMENTS]) -> Outcome {
-    let [fd, generation, origin, device, inode, ..] = *arguments;
+/// A number, its row, and what that holds, if it is the very row that a
+/// command names.
+fn named(
+    segment: &Segment,
+    arguments: &[u64; mailbox::ARGUMENTS],
+) -> Result<(u32, &'static FdRow, FdInfo), (Answer, u64)> {
+    let [fd, generation, origin, ..] = *arguments;
     let fd = number(fd)?;
     let row = descriptors::known_row(segment, fd).ok_or(refused(Answer::Gone))?;
     let info = row
         .read(fd)
         .filter(|info| u64::from(info.generation) == generation && info.origin.pack() == origin);
     let info = info.ok_or(refused(Answer::Gone))?;
+    Ok((fd, row, info))
+}
+
+fn close_lost(segment: &Segment, arguments: &[u64; mailbox::ARGUMENTS]) -> Outcome {
+    let (fd, row, info) = named(segment, arguments)?;
+    let [_, _, _, device, inode, ..] = *arguments;
     if is_protected(segment, fd, &info) {
         return Err(refused(Answer::Protected));
     }
@@ -155,6 +167,30 @@ fn close_claimed(segment: &Segment, row: &FdRow, fd: u32, info: &FdInfo) -> Outc
         return Err(failed(status));
     }
     Ok(())
+}
+
+/// Where a write by another number, by a stream or from elsewhere would go
+/// past the trap, nothing is promised.
+fn expect_hang_up(segment: &Segment, arguments: &[u64; mailbox::ARGUMENTS]) -> Outcome {
+    let (fd, row, info) = named(segment, arguments)?;
+    let object = (arguments[3], arguments[4]);
+    let made_here = [Kind::Socket as u8, Kind::Accepted as u8].contains(&info.kind);
+    let copied = info.flags & fd_flag::DUPLICATED != 0;
+    if is_protected(segment, fd, &info) || !made_here || copied {
+        return Err(refused(Answer::Protected));
+    }
+    let stat = sys::stat_of(fd).map_err(|_| refused(Answer::Gone))?;
+    if (stat.st_dev, stat.st_ino) != object || stat.st_mode & libc::S_IFMT != libc::S_IFSOCK {
+        return Err(refused(Answer::OtherObject));
+    }
+    traps::expect_hang_up(fd, object).ok_or((Answer::Failed, libc::ENOMEM as u64))?;
+    // A duplicate made meanwhile has no trap, a next holder needs none.
+    if row.read(fd) == Some(info) {
+        Ok(())
+    } else {
+        traps::forget(fd);
+        Err(refused(Answer::Gone))
+    }
 }
 
 fn is_protected(segment: &Segment, fd: u32, info: &FdInfo) -> bool {

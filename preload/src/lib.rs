@@ -47,4 +47,5 @@ mod text;
 mod things;
 mod thread;
 mod tls;
+mod traps;
 mod unwind;

@@ -11,17 +11,17 @@
 use crate::page::PAGE;
 use crate::segment::Segment;
 use crate::tls::{self, flag};
-use crate::{clock, descriptors, live, mode};
+use crate::{clock, descriptors, live, mode, traps};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
-use shm_protocol::activity::{self, Pause};
+use shm_protocol::activity::{self, Pause, TRAPPED};
 use shm_protocol::codes::Section;
 
 /// Numbers of the first run, found without a look-up.
 pub const FIRST_ROWS: usize = 512;
 /// Numbers from here on are not stamped: their runs would be made real in
 /// more than one part.
-const NUMBERS: u32 = 1 << 17;
+pub const NUMBERS: u32 = 1 << 17;
 /// Uses of a thread between two looks at the clock.
 const EVERY: u32 = 128;
 /// What a use takes from `Block::flags`: the flags proper lie below.
@@ -38,7 +38,10 @@ pub fn born(segment: &Segment, fd: u32) {
     if run_of(fd).load(Ordering::Relaxed).is_null() {
         place(segment, fd);
     }
-    stamp(fd);
+    traps::forget(fd);
+    if let Some(place) = known(fd) {
+        place.store(PAGE.stamps.now.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
 }
 
 /// Where a number is stamped, made real and made known to the stubs.
@@ -67,26 +70,39 @@ fn run_of(fd: u32) -> &'static AtomicPtr<AtomicU32> {
     &PAGE.stamps.runs[bit as usize & 31]
 }
 
-/// A hook's own descriptor is in use.
-pub fn touch(fd: c_int) {
-    let block = tls::block();
-    block.flags = block.flags.wrapping_sub(USE);
-    if block.flags as i32 >= 0 || look_at_clock() {
-        stamp(fd as u32);
+/// Where a number is stamped, if it is.
+fn known(fd: u32) -> Option<&'static AtomicU32> {
+    let run = run_of(fd).load(Ordering::Acquire);
+    // SAFETY: `place` stores a run here only when all of it is real; it covers
+    // every number with this highest bit, and runs are never unmapped.
+    (!run.is_null()).then(|| unsafe { &*run.add(fd as usize) })
+}
+
+/// The number's next use goes by [`traps::hit`].
+pub fn trap(fd: u32) {
+    if let Some(place) = known(fd) {
+        place.fetch_or(TRAPPED, Ordering::AcqRel);
     }
 }
 
-fn stamp(fd: u32) {
-    let run = run_of(fd).load(Ordering::Acquire);
-    if run.is_null() {
-        return;
+/// A hook's own descriptor is in use. True if it was hung up: a write to it
+/// must not be made.
+pub fn touch(fd: c_int) -> bool {
+    let block = tls::block();
+    block.flags = block.flags.wrapping_sub(USE);
+    if block.flags as i32 >= 0 || look_at_clock() {
+        stamp(fd as u32)
+    } else {
+        traps::is_hung_up(fd as u32)
     }
-    // SAFETY: `place` stores a run here only when all of it is real; it covers
-    // every number with this highest bit, and runs are never unmapped.
-    let place = unsafe { &*run.add(fd as usize) };
+}
+
+fn stamp(fd: u32) -> bool {
     let now = PAGE.stamps.now.load(Ordering::Relaxed);
-    if place.load(Ordering::Relaxed) != now {
-        place.store(now, Ordering::Relaxed);
+    match known(fd) {
+        Some(place) if place.load(Ordering::Relaxed) == now => false,
+        Some(place) => traps::hit(fd, place) != 0,
+        None => traps::is_hung_up(fd),
     }
 }
 
@@ -161,7 +177,10 @@ fn refresh(segment: &Segment, run: usize) {
     let known = places.unwrap_or_default().iter();
     known
         .filter(|place| place.load(Ordering::Relaxed) != 0)
-        .for_each(|place| place.store(now, Ordering::Relaxed));
+        .for_each(|place| {
+            let trapped = place.load(Ordering::Relaxed) & TRAPPED;
+            place.store(now | trapped, Ordering::Relaxed);
+        });
     // Makes the run known to the stubs again.
     if places.is_some() {
         place(segment, first as u32);

@@ -8,6 +8,10 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
+/// Set in a stamp: the library has something to do before the descriptor is
+/// used again. The rest is the stamp as it was.
+pub const TRAPPED: u32 = 1 << 31;
+
 /// Pauses that the header keeps.
 pub const PAUSES: usize = 6;
 

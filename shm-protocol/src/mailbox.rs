@@ -79,6 +79,9 @@ numbered! {
         DisarmTimer = 2,
         /// Set a stopped POSIX timer to the four words at [`NEW_TIMER`].
         RestoreTimer = 3,
+        /// A socket is about to be hung up from outside: from now on the library
+        /// answers writes to it with EPIPE, and no SIGPIPE comes of them.
+        ExpectHangUp = 4,
     }
 }
 

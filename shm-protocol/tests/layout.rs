@@ -8,7 +8,7 @@ use shm_protocol::codes::{COUNTERS, Counter, Kind, Mode, Policy, Section, State}
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::HeapRow;
 use shm_protocol::layout::{self, ABI_MAJOR, ABI_MINOR, CLASSES, DATA_AT, DIRECTORY_AT, EXTENTS};
-use shm_protocol::mailbox::{MailState, Phase};
+use shm_protocol::mailbox::{Answer, MailState, Phase, Verb};
 use shm_protocol::plain::{self, PlainRow};
 use shm_protocol::ring::{Action, Event, RingSlot};
 use shm_protocol::sync::{AtomicU64, Ordering};
@@ -123,7 +123,10 @@ fn codes(out: &mut String) {
         Mode as u8,
         Policy as u8,
         State as u32,
-        Counter as usize
+        Counter as usize,
+        Phase as u8,
+        Verb as u16,
+        Answer as u16
     );
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use shm_protocol::codes::Section;
+use shm_protocol::codes::{Mode, Section};
 use shm_protocol::layout::Header;
 use shm_protocol::mailbox::{
     ARGUMENTS, Answer, MailSlot, MailState, Phase, SLOTS, Verb, check, unpack_result,
@@ -70,6 +70,14 @@ impl Mail {
     pub fn ring(&self) {
         let at = offset_of!(Header, mail) as u64;
         let written = self.file.write_all_at(&1u64.to_le_bytes(), at);
+        written.expect("a segment can be written");
+    }
+
+    /// Wishes for a mode, as `memguard mode` does.
+    pub fn wish(&self, mode: Mode, sequence: u64) {
+        let at = offset_of!(Header, wanted_mode) as u64;
+        let wanted = u64::from(mode as u8) << 56 | sequence;
+        let written = self.file.write_all_at(&wanted.to_le_bytes(), at);
         written.expect("a segment can be written");
     }
 

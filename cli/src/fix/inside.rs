@@ -1,5 +1,5 @@
 //! What only the target itself can do: close a descriptor that it has lost,
-//! stop one of its POSIX timers. It is asked through its mailbox, and checks
+//! stop one of its POSIX timers, bear that a connection is hung up. It is asked through its mailbox, and checks
 //! everything again (`preload/src/execute.rs`).
 //!
 //! Rows are taken down once, when an [`Inside`] is made: make it before the
@@ -78,7 +78,23 @@ impl Inside {
     /// item, in their order.
     #[must_use]
     pub fn close_all_lost(&self, items: &[&FixItem]) -> Vec<Result<FixOutcome, Untouched>> {
-        let orders: Vec<Option<Order>> = items.iter().map(|item| self.closing(item)).collect();
+        self.ask_of_all(Verb::CloseLost, items, FixOutcome::ClosedLost)
+    }
+
+    /// Has the target answer writes to these sockets with EPIPE from now on, and
+    /// without SIGPIPE: they are about to be hung up. `Neutered` where it does.
+    #[must_use]
+    pub fn expect_hang_ups(&self, items: &[&FixItem]) -> Vec<Result<FixOutcome, Untouched>> {
+        self.ask_of_all(Verb::ExpectHangUp, items, FixOutcome::Neutered)
+    }
+
+    fn ask_of_all(
+        &self,
+        verb: Verb,
+        items: &[&FixItem],
+        done: FixOutcome,
+    ) -> Vec<Result<FixOutcome, Untouched>> {
+        let orders: Vec<Option<Order>> = items.iter().map(|item| self.about(verb, item)).collect();
         let known: Vec<Order> = orders.iter().copied().flatten().collect();
         let mut replies = match self.mailbox.post(&known, self.patience) {
             Ok(replies) => replies.into_iter(),
@@ -88,13 +104,14 @@ impl Inside {
         orders
             .iter()
             .map(|order| match order {
-                Some(_) => outcome(next(), FixOutcome::ClosedLost),
+                Some(_) => outcome(next(), done),
                 None => Err(Untouched::Vanished),
             })
             .collect()
     }
 
-    fn closing(&self, item: &FixItem) -> Option<Order> {
+    /// A command about an item's descriptor.
+    fn about(&self, verb: Verb, item: &FixItem) -> Option<Order> {
         let fd = item.fd?;
         let row = self.descriptors.get(&fd)?;
         let words = [
@@ -104,7 +121,7 @@ impl Inside {
             item.object.0,
             item.object.1,
         ];
-        Some(order(Verb::CloseLost, &words))
+        Some(order(verb, &words))
     }
 
     /// Stops a POSIX timer by the kernel's number; what it was set to, where it

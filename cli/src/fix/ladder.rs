@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::hangup;
 use super::means::{Means, give_up};
 use super::watch::Pulse;
 use crate::model::{FixItem, FixOutcome, FixReport};
@@ -96,10 +97,9 @@ impl Climber {
             .collect();
         // Whoever spins on the end of file would spin on the hang-up as well.
         if !silent.is_empty() && self.pulse.harm().is_none() {
-            silent
-                .iter()
-                .for_each(|at| self.means.insist(&mut plan.items[*at]));
-            self.settle(plan, &silent);
+            let hung_up = hangup::hang_up(&self.means, &mut plan.items, &silent);
+            self.settle(plan, &hung_up);
+            hangup::verify(&self.means, &mut plan.items, &hung_up);
         }
         silent.iter().for_each(|at| give_up(&mut plan.items[*at]));
         for at in step {

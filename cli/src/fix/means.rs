@@ -13,14 +13,12 @@ use crate::model::{Fix, FixItem, FixOutcome};
 use rustix::fs::{AtFlags, statat};
 use rustix::io::Errno;
 
-/// Said of a connection that was ended in both directions.
-const HUNG_UP: &str = "the connection was ended in both directions";
-
 /// The ways to one process.
+#[derive(Debug)]
 pub struct Means {
-    hold: Hold,
-    dir: ProcDir,
-    sigpipe: SigPipe,
+    pub(super) hold: Hold,
+    pub(super) dir: ProcDir,
+    pub(super) sigpipe: SigPipe,
 }
 
 impl Means {
@@ -84,32 +82,6 @@ impl Means {
         }))
     }
 
-    /// Where nobody took notice of the end of file: both directions, if a
-    /// later write cannot kill the program by SIGPIPE.
-    pub fn insist(&self, item: &mut FixItem) {
-        if item.action != Fix::Eof {
-            return;
-        }
-        if self.sigpipe == SigPipe::Kills {
-            item.detail = Some(
-                "the end of file waits for its owner; hanging up could kill the program by SIGPIPE"
-                    .to_owned(),
-            );
-            return;
-        }
-        let hung_up = self
-            .hold
-            .object(item)
-            .and_then(|copy| outside::hang_up(copy.as_fd()));
-        match hung_up {
-            Ok(()) | Err(Untouched::Kernel(Errno::NOTCONN)) => {
-                item.detail = Some(HUNG_UP.to_owned());
-            }
-            Err(Untouched::Vanished) => item.outcome = Some(FixOutcome::ClosedByOwner),
-            Err(why) => settle_with(item, Err(why)),
-        }
-    }
-
     /// Whether the kernel shows another object, or none, under the number.
     #[must_use]
     pub fn is_gone(&self, item: &FixItem) -> bool {
@@ -147,7 +119,8 @@ impl Means {
     }
 }
 
-fn settle_with(item: &mut FixItem, outcome: Result<Option<FixOutcome>, Untouched>) {
+/// Takes a result down.
+pub(super) fn settle_with(item: &mut FixItem, outcome: Result<Option<FixOutcome>, Untouched>) {
     match outcome {
         Ok(outcome) => item.outcome = outcome,
         Err(Untouched::Vanished) => item.outcome = Some(FixOutcome::Vanished),
@@ -160,12 +133,5 @@ fn settle_with(item: &mut FixItem, outcome: Result<Option<FixOutcome>, Untouched
 
 /// Nothing has come of it in time.
 pub fn give_up(item: &mut FixItem) {
-    if item.outcome.is_none() {
-        let hung_up = item.detail.as_deref() == Some(HUNG_UP);
-        item.outcome = Some(if hung_up {
-            FixOutcome::Neutered
-        } else {
-            FixOutcome::Pending
-        });
-    }
+    item.outcome.get_or_insert(FixOutcome::Pending);
 }

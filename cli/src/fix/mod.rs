@@ -9,6 +9,7 @@
 //! - [`epoll`]: takes stale entries out of an epoll from outside
 //! - [`stale`]: stale registrations, from finding to item and out
 //! - [`same_file`]: duplicates among files that share an inode
+//! - [`hangup`]: ends a connection whose owner took no notice of its end of file
 //! - [`limit`]: the soft limit on descriptors
 //! - [`lost`]: whether a program may still know a number
 //! - [`inside`]: has the target close what it lost and stop its timers, through
@@ -26,6 +27,7 @@ pub mod epoll;
 #[cfg(feature = "forced-verdicts")]
 pub mod forced;
 pub mod gates;
+pub mod hangup;
 pub mod inside;
 pub mod ladder;
 pub mod limit;

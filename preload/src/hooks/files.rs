@@ -4,7 +4,7 @@ use super::{caller, errno, makes, original};
 use crate::descriptors::{
     Closing, back, born, born_from, closing, died_from, died_range, leave_table,
 };
-use crate::{closes, sys};
+use crate::{closes, sys, traps};
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use shm_protocol::codes::{Kind, fd_flag};
 use shm_protocol::fds::Removed;
@@ -159,7 +159,8 @@ extern "C-unwind" fn dup_hook(fd: c_int, sp: usize, bp: usize) -> c_int {
     copy
 }
 
-fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
+/// `to` was made a duplicate of `from`, if it is a number.
+pub fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
     if to >= 0 {
         crate::descriptors::mark(from, fd_flag::DUPLICATED);
         born_from(
@@ -169,6 +170,7 @@ fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
             u32::try_from(from).ok(),
             caller(sp, bp),
         );
+        traps::duplicated(from as u32, to as u32);
     }
 }
 
@@ -236,7 +238,8 @@ extern "C-unwind" fn fcntl64_hook(
     after_fcntl(fd, command, result, sp, bp)
 }
 
-fn after_fcntl(fd: c_int, command: c_int, result: c_int, sp: usize, bp: usize) -> c_int {
+/// What fcntl(2) did, however it was called.
+pub fn after_fcntl(fd: c_int, command: c_int, result: c_int, sp: usize, bp: usize) -> c_int {
     if command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC {
         duplicated(fd, result, 0, sp, bp);
     } else if LOCKS.contains(&command) {

@@ -3,6 +3,7 @@
 use super::{caller, makes, original};
 use crate::descriptors::{born, mark};
 use crate::stamps::touch;
+use crate::traps::broken_pipe;
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{cmsghdr, mmsghdr, msghdr};
 use shm_protocol::codes::{Kind, fd_flag};
@@ -149,7 +150,9 @@ extern "C-unwind" fn sendmsg_hook(
     _sp: usize,
     _bp: usize,
 ) -> isize {
-    touch(fd);
+    if touch(fd) {
+        return broken_pipe();
+    }
     let sent = match real::sendmsg::get() {
         // SAFETY: the original, the caller's arguments.
         Some(real) => unsafe { real(fd, message, flags) },

@@ -2,6 +2,7 @@
 
 use super::caller;
 use crate::descriptors::{born, died_from, mark};
+use crate::traps;
 use core::ffi::{c_char, c_int};
 use libc::{DIR, FILE};
 use shm_protocol::codes::{Kind, fd_flag};
@@ -126,17 +127,21 @@ fn reopened(file: *mut FILE, sp: usize, bp: usize, call: impl FnOnce() -> *mut F
 }
 
 /// The descriptor is the program's already; from now on fclose closes it.
+/// libc writes to a stream past the hooks, so what was hung up becomes none.
 extern "C-unwind" fn fdopen_hook(
     fd: c_int,
     how: *const c_char,
     _sp: usize,
     _bp: usize,
 ) -> *mut FILE {
-    let file = pointer!(fdopen(fd, how));
-    if !file.is_null() {
-        mark(fd, fd_flag::STDIO);
+    // Before it is asked: a trap set meanwhile sees the mark.
+    mark(fd, fd_flag::STDIO);
+    if traps::is_hung_up(fd as u32) {
+        // SAFETY: errno of this thread.
+        unsafe { *libc::__errno_location() = libc::EBADF };
+        return core::ptr::null_mut();
     }
-    file
+    pointer!(fdopen(fd, how))
 }
 
 /// The descriptor inside is about to be closed.

@@ -3,10 +3,11 @@
 //! The stub tests the number against a small set and jumps on for the rest,
 //! so that all six arguments, errno and cancellation stay libc's business.
 
-use super::uses::{counted_out, far};
+use super::uses::{counted_out, far, unstamped};
 use super::{caller, children, listeners};
 use crate::descriptors::{Closing, born, closing};
 use crate::interpose::{push, stub_asm};
+use crate::traps::broken_pipe;
 use crate::{live, stamps};
 use core::ffi::{c_int, c_long, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -40,6 +41,7 @@ const fn watched() -> [u64; 8] {
         libc::SYS_close,
         libc::SYS_pipe,
         libc::SYS_dup,
+        libc::SYS_fcntl,
         libc::SYS_dup2,
         libc::SYS_socket,
         libc::SYS_accept,
@@ -129,6 +131,17 @@ const USES: [u64; 8] = bits(&[
     libc::SYS_epoll_pwait2,
 ]);
 
+/// Those of them that write to it.
+const WRITES: [u64; 8] = bits(&[
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwritev2,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_vmsplice,
+]);
+
 const fn bits(numbers: &[c_long]) -> [u64; 8] {
     let (mut bits, mut i) = ([0u64; 8], 0);
     while i < numbers.len() {
@@ -140,6 +153,7 @@ const fn bits(numbers: &[c_long]) -> [u64; 8] {
 
 static WATCHED_BITS: [u64; 8] = WATCHED;
 static USES_BITS: [u64; 8] = USES;
+static WRITES_BITS: [u64; 8] = WRITES;
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -176,15 +190,24 @@ pub unsafe extern "C" fn syscall() {
         "3:",
         "mov r10d, esi",
         "call {far}",
-        "jmp 1b",
+        "6:",
+        "test r10d, r10d",
+        "jz 1b",
+        "lea rax, [rip + {writes}]",
+        "bt dword ptr [rax], edi",
+        "jnc 1b",
+        "jmp {broken}",
         "4:",
         "call {counted_out}",
         "test r10d, r10d",
         "jnz 3b",
-        "jmp 1b",
+        "mov r10d, esi",
+        "call {unstamped}",
+        "jmp 6b",
     ]
         bits = sym WATCHED_BITS, uses = sym USES_BITS, next = sym NEXT, hook = sym syscall_hook,
-        use_ = const stamps::USE, far = sym far, counted_out = sym counted_out)
+        use_ = const stamps::USE, far = sym far, counted_out = sym counted_out, writes = sym WRITES_BITS,
+        unstamped = sym unstamped, broken = sym broken_pipe)
 }
 
 extern "C-unwind" fn syscall_hook(
@@ -224,8 +247,17 @@ extern "C-unwind" fn syscall_hook(
             }
             status
         }
-        libc::SYS_sendfile | libc::SYS_tee => used(fd, b, call),
-        libc::SYS_splice | libc::SYS_copy_file_range => used(fd, c, call),
+        libc::SYS_sendfile => used(b as c_int, fd, call),
+        libc::SYS_tee => used(fd, b as c_int, call),
+        libc::SYS_splice | libc::SYS_copy_file_range => used(fd, c as c_int, call),
+        libc::SYS_dup => {
+            let copy = call();
+            super::files::duplicated(fd, copy as c_int, 0, sp, bp);
+            copy
+        }
+        libc::SYS_fcntl => {
+            super::files::after_fcntl(fd, b as c_int, call() as c_int, sp, bp).into()
+        }
         libc::SYS_close_range => {
             // SAFETY: the caller's own call, on a part of its range.
             let part = |first: c_uint, last: c_uint| unsafe {
@@ -318,10 +350,12 @@ extern "C-unwind" fn syscall_hook(
     }
 }
 
-/// Two descriptors are in use.
-fn used(one: c_int, other: c_long, call: impl FnOnce() -> c_long) -> c_long {
+/// Two descriptors are in use, the second is written to.
+fn used(one: c_int, other: c_int, call: impl FnOnce() -> c_long) -> c_long {
     stamps::touch(one);
-    stamps::touch(other as c_int);
+    if stamps::touch(other) {
+        return broken_pipe() as c_long;
+    }
     call()
 }
 
@@ -346,7 +380,6 @@ fn rights_changed(number: c_long, flags: c_int, status: c_long) -> c_long {
 fn makes(number: c_long) -> Option<Kind> {
     Some(match number {
         libc::SYS_open | libc::SYS_openat | libc::SYS_openat2 | libc::SYS_creat => Kind::File,
-        libc::SYS_dup => Kind::Duplicate,
         libc::SYS_socket => Kind::Socket,
         libc::SYS_accept | libc::SYS_accept4 => Kind::Accepted,
         libc::SYS_epoll_create | libc::SYS_epoll_create1 => Kind::Epoll,

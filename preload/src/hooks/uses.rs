@@ -6,6 +6,10 @@
 //! the first run of stamps; higher ones, and a thread whose uses are counted
 //! out, go by a helper that keeps all registers.
 //!
+//! Once in a tick, when a descriptor's stamp is not the tick, a stub asks
+//! whether something has to be done before the use ([`crate::traps`]). A write
+//! to what was hung up goes no further.
+//!
 //! Callers may leave the upper half of an int's register as it is. Such a
 //! number looks too high for the first run, and the helper looks at its lower
 //! half.
@@ -13,6 +17,7 @@
 use crate::interpose::{pop, push, stub_asm};
 use crate::page::{PAGE, Page, Stamps};
 use crate::stamps::{self, FIRST_ROWS, USE, WAIT};
+use crate::traps::{TRAPS, broken_pipe, hit};
 use core::ffi::{CStr, c_void};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicPtr, Ordering};
@@ -48,30 +53,71 @@ macro_rules! go_on {
     };
 }
 
+/// Stamps the descriptor that comes first, or goes to 6 with its place and
+/// number where there is more to do, or to 5 with its number.
+macro_rules! stamp_first {
+    () => {
+        "cmp rdi, qword ptr [rip + {page} + {below}]
+         jae 5f
+         mov r11, qword ptr [rip + {page} + {first}]
+         mov r10d, dword ptr [rip + {page} + {now}]
+         cmp dword ptr [r11 + 4 * rdi], r10d
+         jne 6f"
+    };
+}
+
+/// What [`stamp_first`] leaves out; then `{then}` looks at r10d, or goes on.
+macro_rules! stamp_rest {
+    ($then:literal) => {
+        concat!(
+            "6:
+             lea r11, [r11 + 4 * rdi]
+             mov r10d, edi
+             call {due}
+             ",
+            $then,
+            "
+             5:
+             mov r10d, edi
+             call {far}
+             ",
+            $then
+        )
+    };
+}
+
 macro_rules! body {
     // The descriptor comes first.
     (first $takes:expr, $next:path) => {
+        stub_asm!([count!(), stamp_first!(), go_on!(), stamp_rest!("jmp 3b")]
+            takes = const $takes, next = sym $next, counted_out = sym counted_out, far = sym far,
+            due = sym due, page = sym PAGE, below = const BELOW, first = const FIRST,
+            now = const NOW)
+    };
+    // The same, and it is written to.
+    (writes, $next:path) => {
         stub_asm!([
             count!(),
-            "cmp rdi, qword ptr [rip + {page} + {below}]",
-            "jae 5f",
-            "mov r11, qword ptr [rip + {page} + {first}]",
-            "mov r10d, dword ptr [rip + {page} + {now}]",
-            "cmp dword ptr [r11 + 4 * rdi], r10d",
-            "jne 6f",
-            go_on!(),
-            "6:",
-            "mov dword ptr [r11 + 4 * rdi], r10d",
-            "jmp 3b",
-            "5:",
+            stamp_first!(),
+            "3:",
+            "jmp qword ptr [rip + {next}]",
+            "4:",
+            "call {counted_out}",
+            "test r10d, r10d",
+            "jnz 1b",
             "mov r10d, edi",
-            "call {far}",
-            "jmp 3b",
+            "call {unstamped}",
+            "2:",
+            "test r10d, r10d",
+            "jz 3b",
+            "jmp {broken}",
+            stamp_rest!("jmp 2b"),
         ]
-            takes = const $takes, next = sym $next, counted_out = sym counted_out, far = sym far,
-            page = sym PAGE, below = const BELOW, first = const FIRST, now = const NOW)
+            takes = const USE, next = sym $next, counted_out = sym counted_out, far = sym far,
+            due = sym due, page = sym PAGE, below = const BELOW, first = const FIRST,
+            now = const NOW, unstamped = sym unstamped, broken = sym broken_pipe)
     };
-    // Two of them come, in these registers.
+    // Two of them come, in these registers; the second is written to.
     ($one:literal $other:literal, $next:path) => {
         stub_asm!([
             count!(),
@@ -79,8 +125,22 @@ macro_rules! body {
             "call {far}",
             concat!("mov r10d, ", $other),
             "call {far}",
-            go_on!(),
-        ] takes = const USE, next = sym $next, counted_out = sym counted_out, far = sym far)
+            "2:",
+            "test r10d, r10d",
+            "jnz 5f",
+            "3:",
+            "jmp qword ptr [rip + {next}]",
+            "4:",
+            "call {counted_out}",
+            "test r10d, r10d",
+            "jnz 1b",
+            concat!("mov r10d, ", $other),
+            "call {unstamped}",
+            "jmp 2b",
+            "5:",
+            "jmp {broken}",
+        ] takes = const USE, next = sym $next, counted_out = sym counted_out, far = sym far,
+            unstamped = sym unstamped, broken = sym broken_pipe)
     };
     // None comes: it waits for many.
     (none, $next:path) => {
@@ -138,30 +198,30 @@ uses! {
     preadv64(first USE);
     preadv2(first USE);
     preadv64v2(first USE);
-    write(first USE);
-    __write(first USE);
-    writev(first USE);
+    write(writes);
+    __write(writes);
+    writev(writes);
     pwrite(first USE);
     pwrite64(first USE);
     __pwrite64(first USE);
     pwritev(first USE);
     pwritev64(first USE);
-    pwritev2(first USE);
-    pwritev64v2(first USE);
-    send(first USE);
-    __send(first USE);
-    sendto(first USE);
-    sendmmsg(first USE);
+    pwritev2(writes);
+    pwritev64v2(writes);
+    send(writes);
+    __send(writes);
+    sendto(writes);
+    sendmmsg(writes);
     recv(first USE);
     __recv_chk(first USE);
     recvfrom(first USE);
     __recvfrom_chk(first USE);
-    vmsplice(first USE);
+    vmsplice(writes);
     // libc's own calls within these go past the hooks.
-    dprintf(first USE);
-    vdprintf(first USE);
-    __dprintf_chk(first USE);
-    __vdprintf_chk(first USE);
+    dprintf(writes);
+    vdprintf(writes);
+    __dprintf_chk(writes);
+    __vdprintf_chk(writes);
     eventfd_read(first USE);
     eventfd_write(first USE);
     mq_send(first USE);
@@ -195,8 +255,8 @@ uses! {
     posix_fadvise64(first USE);
     readahead(first USE);
     sync_file_range(first USE);
-    sendfile("edi" "esi");
-    sendfile64("edi" "esi");
+    sendfile("esi" "edi");
+    sendfile64("esi" "edi");
     tee("edi" "esi");
     splice("edi" "edx");
     copy_file_range("edi" "edx");
@@ -229,41 +289,52 @@ extern "C" fn missing() -> isize {
     super::missing() as isize
 }
 
-/// Lets the tick move. In r10d: whether the descriptor is to be stamped.
-/// Keeps every other register but r11; functions with `...` take numbers in
-/// vector registers too.
-#[unsafe(naked)]
-pub unsafe extern "C" fn counted_out() {
-    stub_asm!([
-        push!("rdi"), push!("rsi"), push!("rdx"), push!("rcx"), push!("r8"), push!("r9"), push!("rax"),
-        "sub rsp, 136",
-        ".cfi_adjust_cfa_offset 136",
-        "movups [rsp], xmm0",
-        "movups [rsp + 16], xmm1",
-        "movups [rsp + 32], xmm2",
-        "movups [rsp + 48], xmm3",
-        "movups [rsp + 64], xmm4",
-        "movups [rsp + 80], xmm5",
-        "movups [rsp + 96], xmm6",
-        "movups [rsp + 112], xmm7",
-        "call {look}",
-        "movzx r10d, al",
-        "movups xmm0, [rsp]",
-        "movups xmm1, [rsp + 16]",
-        "movups xmm2, [rsp + 32]",
-        "movups xmm3, [rsp + 48]",
-        "movups xmm4, [rsp + 64]",
-        "movups xmm5, [rsp + 80]",
-        "movups xmm6, [rsp + 96]",
-        "movups xmm7, [rsp + 112]",
-        "add rsp, 136",
-        ".cfi_adjust_cfa_offset -136",
-        pop!("rax"), pop!("r9"), pop!("r8"), pop!("rcx"), pop!("rdx"), pop!("rsi"), pop!("rdi"),
-        "ret",
-    ] look = sym stamps::look_at_clock)
+/// Some lines with every register kept that may carry an argument; functions
+/// with `...` take numbers in vector registers too.
+macro_rules! keeping_arguments {
+    ($($line:literal),*) => {
+        concat!(
+            push!("rdi"), "\n", push!("rsi"), "\n", push!("rdx"), "\n", push!("rcx"), "\n",
+            push!("r8"), "\n", push!("r9"), "\n", push!("rax"), "
+             sub rsp, 136
+             .cfi_adjust_cfa_offset 136
+             movups [rsp], xmm0
+             movups [rsp + 16], xmm1
+             movups [rsp + 32], xmm2
+             movups [rsp + 48], xmm3
+             movups [rsp + 64], xmm4
+             movups [rsp + 80], xmm5
+             movups [rsp + 96], xmm6
+             movups [rsp + 112], xmm7
+            ",
+            $($line, "\n",)*
+            "movups xmm0, [rsp]
+             movups xmm1, [rsp + 16]
+             movups xmm2, [rsp + 32]
+             movups xmm3, [rsp + 48]
+             movups xmm4, [rsp + 64]
+             movups xmm5, [rsp + 80]
+             movups xmm6, [rsp + 96]
+             movups xmm7, [rsp + 112]
+             add rsp, 136
+             .cfi_adjust_cfa_offset -136
+            ",
+            pop!("rax"), "\n", pop!("r9"), "\n", pop!("r8"), "\n", pop!("rcx"), "\n",
+            pop!("rdx"), "\n", pop!("rsi"), "\n", pop!("rdi")
+        )
+    };
 }
 
-/// Stamps the number in r10d. Keeps every register but r10 and r11.
+/// Lets the tick move. In r10d: whether the descriptor is to be stamped.
+/// Keeps every other register but r11.
+#[unsafe(naked)]
+pub unsafe extern "C" fn counted_out() {
+    stub_asm!([keeping_arguments!("call {look}", "movzx r10d, al"), "ret"]
+        look = sym stamps::look_at_clock)
+}
+
+/// Stamps the number in r10d. In r10d: whether a write to it must not be made.
+/// Keeps every register but r10 and r11.
 #[unsafe(naked)]
 pub unsafe extern "C" fn far() {
     stub_asm!([
@@ -277,10 +348,63 @@ pub unsafe extern "C" fn far() {
         "jz 2f",
         "mov eax, dword ptr [rip + {page} + {now}]",
         "cmp dword ptr [r11 + 4 * r10], eax",
-        "je 2f",
-        "mov dword ptr [r11 + 4 * r10], eax",
-        "2:",
+        "jne 3f",
+        "xor r10d, r10d",
         pop!("rax"),
         "ret",
-    ] low = const FIRST_ROWS - 1, page = sym PAGE, runs = const RUNS, now = const NOW)
+        "2:",
+        ".cfi_adjust_cfa_offset 8",
+        pop!("rax"),
+        "jmp {unstamped}",
+        "3:",
+        ".cfi_adjust_cfa_offset 8",
+        "lea r11, [r11 + 4 * r10]",
+        pop!("rax"),
+        "jmp {due}",
+    ] low = const FIRST_ROWS - 1, page = sym PAGE, runs = const RUNS, now = const NOW,
+        unstamped = sym unstamped, due = sym due)
+}
+
+/// The stamp at r11 of the number in r10d is not the tick. As [`far`].
+///
+/// It is read before it is asked whether there are traps: where one is set
+/// in between, the swap fails.
+#[unsafe(naked)]
+pub unsafe extern "C" fn due() {
+    stub_asm!([
+        push!("rax"),
+        "mov eax, dword ptr [r11]",
+        "cmp qword ptr [rip + {traps}], 0",
+        "jne 2f",
+        "mov r10d, dword ptr [rip + {page} + {now}]",
+        "lock cmpxchg dword ptr [r11], r10d",
+        "xor r10d, r10d",
+        pop!("rax"),
+        "ret",
+        "2:",
+        ".cfi_adjust_cfa_offset 8",
+        pop!("rax"),
+        "jmp {perhaps}",
+    ] traps = sym TRAPS, page = sym PAGE, now = const NOW, perhaps = sym perhaps_trapped)
+}
+
+/// Nothing is stamped for the number in r10d. As [`far`].
+#[unsafe(naked)]
+pub unsafe extern "C" fn unstamped() {
+    stub_asm!([
+        "xor r11d, r11d",
+        "cmp qword ptr [rip + {traps}], 0",
+        "jne {perhaps}",
+        "xor r10d, r10d",
+        "ret",
+    ] traps = sym TRAPS, perhaps = sym perhaps_trapped)
+}
+
+/// There are traps: number in r10d, stamp or 0 in r11. As [`far`].
+#[unsafe(naked)]
+unsafe extern "C" fn perhaps_trapped() {
+    stub_asm!([
+        keeping_arguments!("mov edi, r10d", "mov rsi, r11", "call {hit}", "mov r10d, eax"),
+        "ret",
+    ] hit = sym hit)
 }

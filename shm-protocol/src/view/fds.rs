@@ -1,6 +1,7 @@
 //! Descriptors by the library's own account.
 
 use super::{View, u32_at, u64_at};
+use crate::activity::TRAPPED;
 use crate::codes::{Kind, Section};
 use crate::fds::{self, FdInfo, FdRow};
 use core::mem::offset_of;
@@ -43,6 +44,6 @@ impl View<'_> {
 
     fn used_s(&self, fd: u32) -> Option<u32> {
         let stamp = self.row(Section::FdStamps, u64::from(fd))?;
-        u32_at(stamp, 0).checked_sub(1)
+        (u32_at(stamp, 0) & !TRAPPED).checked_sub(1)
     }
 }

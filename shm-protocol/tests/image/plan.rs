@@ -1,6 +1,7 @@
 //! What to write into a segment, and writing it by the library's own tables.
 
 use super::Image;
+use shm_protocol::activity::TRAPPED;
 use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::{Kind, Section};
 use shm_protocol::fds::{FdInfo, FdRow};
@@ -222,7 +223,9 @@ impl Plan {
             }
             if let Some(stamp) = image.rows::<AtomicU32>(stamps, FDS / 2).get(fd) {
                 let used = plan.used_s.map_or(0, |second| second + 1);
-                stamp.store(used, Ordering::Relaxed);
+                // A trapped descriptor keeps its stamp below that bit.
+                let trapped = if fd.is_multiple_of(3) { TRAPPED } else { 0 };
+                stamp.store(used | trapped, Ordering::Relaxed);
             }
         }
         first

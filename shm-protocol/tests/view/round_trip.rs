@@ -6,6 +6,7 @@ use crate::image::plan::{
 };
 use proptest::prelude::*;
 use proptest::sample::select;
+use shm_protocol::activity::TRAPPED;
 use shm_protocol::closes::{BadClose, ROWS};
 use shm_protocol::codes::Kind;
 use shm_protocol::fds::FdInfo;
@@ -75,7 +76,7 @@ fn descriptor() -> impl Strategy<Value = DescriptorPlan> {
         any::<u8>(),
         prop::option::of(0u32..1 << 31),
     );
-    let used_s = prop::option::of(0..u32::MAX);
+    let used_s = prop::option::of(0..TRAPPED - 1);
     (0..FDS as u32, info, any::<bool>(), used_s).prop_map(|(fd, info, closed, used_s)| {
         let (origin, kind, flags, source) = info;
         let info = FdInfo {

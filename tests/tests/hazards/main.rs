@@ -20,6 +20,7 @@ mod errno;
 mod exec;
 mod fork;
 mod fork_in_handler;
+mod hangup;
 mod heap_edges;
 mod limits;
 mod mailbox;

@@ -1,0 +1,121 @@
+//! Hanging up: both directions of a connection whose owner took no notice of
+//! its end of file. The number stays the program's; later writes to it fail.
+//!
+//! Where SIGPIPE would kill the program for such a write, the library has to
+//! answer it without the signal. It is told first (`Verb::ExpectHangUp`), then
+//! the connection is ended from outside, on a duplicate of the very socket.
+
+use std::collections::HashSet;
+use std::os::fd::AsFd;
+
+use super::inside::Inside;
+use super::means::{Means, settle_with};
+use super::outside::{self, Untouched};
+use crate::kernel::descriptors::Depth;
+use crate::kernel::sockets::State;
+use crate::kernel::threads::SigPipe;
+use crate::kernel::{Descriptors, Sockets};
+use crate::model::{Fix, FixItem, FixOutcome};
+use rustix::io::Errno;
+
+/// Ends those of these connections that may be; which ones were.
+pub fn hang_up(means: &Means, items: &mut [FixItem], silent: &[usize]) -> Vec<usize> {
+    let of_sockets = silent.iter().copied();
+    let sockets: Vec<usize> = of_sockets
+        .filter(|at| items[*at].action == Fix::Eof)
+        .collect();
+    let bearable = if means.sigpipe == SigPipe::Kills {
+        told(means, items, &sockets)
+    } else {
+        sockets
+    };
+    bearable
+        .into_iter()
+        .filter(|at| ended(means, &mut items[*at]))
+        .collect()
+}
+
+/// Those that the program was told about, and can bear to lose.
+fn told(means: &Means, items: &mut [FixItem], sockets: &[usize]) -> Vec<usize> {
+    let inside = Inside::of(means.dir.pid()).ok().flatten();
+    let answers = match &inside {
+        Some(inside) => {
+            let asked: Vec<&FixItem> = sockets.iter().map(|at| &items[*at]).collect();
+            inside.expect_hang_ups(&asked)
+        }
+        None => sockets.iter().map(|_| Ok(FixOutcome::Refused)).collect(),
+    };
+    let answered = sockets.iter().copied().zip(answers);
+    answered
+        .filter_map(|(at, answer)| bears(&mut items[at], answer).then_some(at))
+        .collect()
+}
+
+fn bears(item: &mut FixItem, answer: Result<FixOutcome, Untouched>) -> bool {
+    let why = match answer {
+        Ok(FixOutcome::Neutered) => return true,
+        Ok(FixOutcome::Pending) => {
+            "the end of file waits for its owner; before it is hung up on, the program has to \
+             come by a call that the library sees"
+        }
+        _ => "the end of file waits for its owner; hanging up could kill the program by SIGPIPE",
+    };
+    item.detail = Some(why.to_owned());
+    false
+}
+
+fn ended(means: &Means, item: &mut FixItem) -> bool {
+    let copy = means.hold.object(item);
+    match copy.and_then(|copy| outside::hang_up(copy.as_fd())) {
+        // NOTCONN: its peer has reset the connection meanwhile.
+        Ok(()) | Err(Untouched::Kernel(Errno::NOTCONN)) => return true,
+        Err(Untouched::Vanished) => item.outcome = Some(FixOutcome::ClosedByOwner),
+        Err(why) => settle_with(item, Err(why)),
+    }
+    false
+}
+
+/// What the kernel says of those that are left: the connection is gone, or
+/// nothing came of it.
+pub fn verify(means: &Means, items: &mut [FixItem], hung_up: &[usize]) {
+    let left = |at: &&usize| items[**at].outcome.is_none();
+    let left: Vec<usize> = hung_up.iter().filter(left).copied().collect();
+    if left.is_empty() {
+        return;
+    }
+    let Some(connected) = connected(means) else {
+        return;
+    };
+    for at in left {
+        let item = &mut items[at];
+        let gone = !connected.contains(&item.object.1);
+        item.outcome = Some(if gone {
+            FixOutcome::Neutered
+        } else {
+            FixOutcome::Failed
+        });
+        let said = if gone {
+            "the connection was ended in both directions"
+        } else {
+            "the kernel still shows the connection"
+        };
+        item.detail = Some(said.to_owned());
+    }
+}
+
+/// Inodes of the sockets that something could still be sent through.
+fn connected(means: &Means) -> Option<HashSet<u64>> {
+    let mut open = Descriptors::read(&means.dir, Depth::Facts).ok()?;
+    let sockets = Sockets::read(&means.dir, &mut open);
+    let sends = |inode: &u64| {
+        let state = sockets.get(*inode).and_then(|socket| socket.state);
+        matches!(state, Some(State::Established | State::CloseWait))
+    };
+    Some(
+        open.open
+            .iter()
+            .map(|one| one.inode)
+            .filter(sends)
+            .collect(),
+    )
+}
