@@ -2,7 +2,7 @@
 
 use crate::segment::Segment;
 use crate::unwind::Caller;
-use crate::{clock, closes, emit, live, mode, nursery, sites, stamps, sys, tls};
+use crate::{clock, closes, emit, live, mode, nursery, retire, sites, stamps, sys, tls, traps};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use shm_protocol::codes::{Counter, Kind, Section, fd_flag, note};
 use shm_protocol::fds::{FdInfo, FdRow, Removed};
@@ -192,6 +192,12 @@ fn died(fd: i32) -> Removed {
         return Removed::Free;
     }
     let fd = fd as u32;
+    if traps::any() {
+        if retire::owner_of(fd).is_some() {
+            return Removed::Claimed;
+        }
+        retire::closed(fd);
+    }
     let Some(segment) = live::segment() else {
         nursery::strike(fd);
         return Removed::Free;

@@ -16,6 +16,7 @@
 
 use crate::hooks::timers;
 use crate::page::PAGE;
+use crate::retire::{self, Wish};
 use crate::segment::Segment;
 use crate::{clock, descriptors, live, mode, plain, sys, things, traps};
 use core::sync::atomic::Ordering;
@@ -105,6 +106,12 @@ fn carry_out(segment: &Segment, slot: &MailSlot, command: &Command) -> Outcome {
         Verb::DisarmTimer => disarm(segment, slot, &command.arguments),
         Verb::RestoreTimer => restore(segment, &command.arguments),
         Verb::ExpectHangUp => expect_hang_up(segment, &command.arguments),
+        Verb::MarkToRetire => mark_to_retire(segment, &command.arguments),
+        Verb::Retire => retired(segment, &command.arguments, |fd, object| {
+            Some(retire::retire(fd, object))
+        }),
+        Verb::GiveBack => retired(segment, &command.arguments, |fd, _| retire::restore(fd)),
+        Verb::EndRetired => retired(segment, &command.arguments, |fd, _| retire::end(fd)),
     }
 }
 
@@ -190,6 +197,48 @@ fn expect_hang_up(segment: &Segment, arguments: &[u64; mailbox::ARGUMENTS]) -> O
     } else {
         traps::forget(fd);
         Err(refused(Answer::Gone))
+    }
+}
+
+/// Only regular files that every use of goes by a hook.
+fn mark_to_retire(segment: &Segment, arguments: &[u64; mailbox::ARGUMENTS]) -> Outcome {
+    let (fd, row, info) = named(segment, arguments)?;
+    let object = (arguments[3], arguments[4]);
+    let copied = info.flags & fd_flag::DUPLICATED != 0;
+    if is_protected(segment, fd, &info) || info.kind != Kind::File as u8 || copied {
+        return Err(refused(Answer::Protected));
+    }
+    check_object(fd, object.0, object.1)?;
+    let stat = sys::stat_of(fd).map_err(|_| refused(Answer::Gone))?;
+    if stat.st_mode & libc::S_IFMT != libc::S_IFREG || sys::is_place_only(fd) {
+        return Err(refused(Answer::Protected));
+    }
+    wished(retire::mark(fd, object))?;
+    if row.read(fd) == Some(info) {
+        Ok(())
+    } else {
+        traps::forget(fd);
+        Err(refused(Answer::Gone))
+    }
+}
+
+/// The steps after the mark, for the same row.
+fn retired(
+    segment: &Segment,
+    arguments: &[u64; mailbox::ARGUMENTS],
+    step: impl FnOnce(u32, (u64, u64)) -> Option<Wish>,
+) -> Outcome {
+    let (fd, _, _) = named(segment, arguments)?;
+    let wish = step(fd, (arguments[3], arguments[4]));
+    wished(wish.ok_or(refused(Answer::Gone))?)
+}
+
+fn wished(wish: Wish) -> Outcome {
+    match wish {
+        Wish::Done => Ok(()),
+        Wish::Used => Err(refused(Answer::Changed)),
+        Wish::Other => Err(refused(Answer::OtherObject)),
+        Wish::Failed(status) => Err(failed(status)),
     }
 }
 

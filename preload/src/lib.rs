@@ -37,6 +37,7 @@ mod nursery;
 mod page;
 mod plain;
 mod prune;
+mod retire;
 mod sample;
 mod segment;
 mod sites;

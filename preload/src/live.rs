@@ -13,7 +13,8 @@ use crate::page::{PAGE, Page};
 use crate::segment::{BASE_BYTES, Segment};
 use crate::text::{Text, leading_number};
 use crate::{
-    clock, config, descriptors, inherit, mode, modules, nursery, sample, stamps, sys, thread, tls,
+    clock, config, descriptors, inherit, mode, modules, nursery, retire, sample, stamps, sys,
+    thread, tls,
 };
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -110,6 +111,7 @@ pub fn in_vfork_child() -> bool {
 
 /// A seccomp filter is about to be installed.
 pub fn freeze() {
+    retire::restore_all();
     thread::set_some_aside();
     FROZEN.store(true, Ordering::Relaxed);
     FILTERED.store(false, Ordering::Relaxed);

@@ -328,3 +328,33 @@ pub fn block_signals(mask: u64) -> u64 {
     );
     before
 }
+
+/// A duplicate, close-on-exec, on the first free number from there on, or
+/// `-errno`.
+pub fn duplicate_from(fd: u32, from: u32) -> isize {
+    let how = libc::F_DUPFD_CLOEXEC as usize;
+    call3(libc::SYS_fcntl, fd as usize, how, from as usize)
+}
+
+/// Puts a duplicate on a number of the program's, in the place of what is
+/// there; the number or `-errno`.
+pub fn place(from: u32, to: u32, cloexec: bool) -> isize {
+    let flags = if cloexec { libc::O_CLOEXEC } else { 0 };
+    call3(libc::SYS_dup3, from as usize, to as usize, flags as usize)
+}
+
+/// Whether a number is closed by exec.
+pub fn is_cloexec(fd: u32) -> bool {
+    call3(libc::SYS_fcntl, fd as usize, libc::F_GETFD as usize, 0) & libc::FD_CLOEXEC as isize != 0
+}
+
+/// Whether a number names a place only (O_PATH in open(2)).
+pub fn is_place_only(fd: u32) -> bool {
+    let flags = call3(libc::SYS_fcntl, fd as usize, libc::F_GETFL as usize, 0);
+    flags >= 0 && flags & libc::O_PATH as isize != 0
+}
+
+/// Lets other threads run.
+pub fn yield_now() {
+    call(libc::SYS_sched_yield, [0; 6]);
+}

@@ -12,7 +12,7 @@
 //! the number next.
 
 use crate::page::PAGE;
-use crate::{live, stamps, sys};
+use crate::{live, retire, stamps, sys};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::activity::TRAPPED;
 
@@ -28,10 +28,25 @@ mod what {
 }
 
 /// A number's trap.
-struct Trap {
-    what: AtomicU64,
+pub struct Trap {
+    /// What is to be done: the low byte says which word of `what` or state of
+    /// [`crate::retire`], the rest is theirs.
+    pub what: AtomicU64,
     device: AtomicU64,
     inode: AtomicU64,
+}
+
+impl Trap {
+    /// Device and inode that it is about.
+    pub fn object(&self) -> (u64, u64) {
+        let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
+        (word(&self.device), word(&self.inode))
+    }
+
+    /// Whether a number names that object.
+    pub fn is_named_by(&self, fd: u32) -> bool {
+        sys::stat_of(fd).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == self.object())
+    }
 }
 
 /// [`NUMBERS`] of them, mapped with the first one; null until then. The stubs
@@ -44,7 +59,8 @@ pub fn any() -> bool {
     !TRAPS.load(Ordering::Acquire).is_null()
 }
 
-fn place(fd: u32) -> Option<&'static Trap> {
+/// The trap of a number, if there are any.
+pub fn place(fd: u32) -> Option<&'static Trap> {
     let all = TRAPS.load(Ordering::Acquire).cast::<Trap>();
     let fits = !all.is_null() && (fd as usize) < NUMBERS;
     // SAFETY: `room` maps so many zeroed ones, made of atomics only, for good.
@@ -63,12 +79,13 @@ fn room() -> Option<()> {
 /// From now on writes to this socket answer EPIPE, and no signal comes of
 /// them. By the thread at the mailbox. None when there is no room.
 pub fn expect_hang_up(fd: u32, object: (u64, u64)) -> Option<()> {
-    room()?;
     set(fd, what::HUNG_UP, object)
 }
 
-/// The stamp last: a use that it lets by has not begun to look here.
-fn set(fd: u32, what: u64, (device, inode): (u64, u64)) -> Option<()> {
+/// Sets a trap, the stamp last: a use that it lets by has not begun to look
+/// here. None when there is no room.
+pub fn set(fd: u32, what: u64, (device, inode): (u64, u64)) -> Option<()> {
+    room()?;
     let trap = place(fd)?;
     trap.what.store(what::NOTHING, Ordering::Release);
     trap.device.store(device, Ordering::Relaxed);
@@ -89,9 +106,7 @@ pub fn forget(fd: u32) {
 #[cold]
 #[inline(never)]
 fn forget_slowly(fd: u32) {
-    if let Some(trap) = place(fd) {
-        trap.what.store(what::NOTHING, Ordering::Release);
-    }
+    retire::closed(fd);
 }
 
 /// A duplicate is as hung up as its source.
@@ -99,8 +114,7 @@ pub fn duplicated(from: u32, to: u32) {
     let Some(trap) = place(from).filter(|_| is_hung_up(from)) else {
         return;
     };
-    let object = [&trap.device, &trap.inode].map(|word| word.load(Ordering::Relaxed));
-    set(to, what::HUNG_UP, (object[0], object[1]));
+    set(to, what::HUNG_UP, trap.object());
 }
 
 /// Whether writes to this number are to answer EPIPE.
@@ -113,16 +127,7 @@ pub fn is_hung_up(fd: u32) -> bool {
 #[inline(never)]
 fn is_hung_up_slowly(fd: u32) -> bool {
     let trap = place(fd).filter(|trap| trap.what.load(Ordering::Acquire) == what::HUNG_UP);
-    trap.is_some_and(|trap| live::frozen() || names(fd, trap))
-}
-
-/// Whether the number still names the object that the trap is about.
-fn names(fd: u32, trap: &Trap) -> bool {
-    let object = (
-        trap.device.load(Ordering::Relaxed),
-        trap.inode.load(Ordering::Relaxed),
-    );
-    sys::stat_of(fd).is_ok_and(|stat| (stat.st_dev, stat.st_ino) == object)
+    trap.is_some_and(|trap| live::frozen() || trap.is_named_by(fd))
 }
 
 /// A descriptor whose stamp is not the tick, or that has none (null), is about
@@ -132,6 +137,9 @@ pub extern "C" fn hit(fd: u32, stamp: *const AtomicU32) -> u32 {
     let stamp = unsafe { stamp.as_ref() };
     let before = stamp.map(|stamp| stamp.load(Ordering::Acquire));
     let hung_up = is_hung_up(fd);
+    if !hung_up {
+        retire::used(fd);
+    }
     if let (Some(stamp), Some(before)) = (stamp, before) {
         let bit = if hung_up { TRAPPED } else { 0 };
         let now = PAGE.stamps.now.load(Ordering::Relaxed) | bit;

@@ -82,6 +82,15 @@ numbered! {
         /// A socket is about to be hung up from outside: from now on the library
         /// answers writes to it with EPIPE, and no SIGPIPE comes of them.
         ExpectHangUp = 4,
+        /// Notice the next use of a regular file.
+        MarkToRetire = 5,
+        /// Take a marked file that was not used since from its number, and park it.
+        Retire = 6,
+        /// Put a parked file back. `Changed` when the program had used it.
+        GiveBack = 7,
+        /// Close a parked file for good. `Changed` when the program had used it: it
+        /// has it back then.
+        EndRetired = 8,
     }
 }
 

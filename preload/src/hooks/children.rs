@@ -6,8 +6,8 @@
 //! row is removed after the call here: before it nobody knows whose.
 
 use super::{caller, original};
-use crate::things;
 use crate::unwind::Caller;
+use crate::{retire, things};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{pid_t, siginfo_t};
 use shm_protocol::codes::Kind;
@@ -151,6 +151,8 @@ macro_rules! spawns {
             let Some(real) = real::$real::get() else {
                 return libc::ENOSYS;
             };
+            // Its file actions may name any number.
+            retire::restore_all();
             let mut ours = 0;
             let pid = if pid.is_null() { &raw mut ours } else { pid };
             // SAFETY: the original, the caller's arguments.

@@ -4,7 +4,7 @@ use super::{caller, errno, makes, original};
 use crate::descriptors::{
     Closing, back, born, born_from, closing, died_from, died_range, leave_table,
 };
-use crate::{closes, sys, traps};
+use crate::{closes, retire, sys, traps};
 use core::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 use shm_protocol::codes::{Kind, fd_flag};
 use shm_protocol::fds::Removed;
@@ -154,6 +154,7 @@ extern "C-unwind" fn mq_close_hook(queue: c_int, sp: usize, bp: usize) -> c_int 
 }
 
 extern "C-unwind" fn dup_hook(fd: c_int, sp: usize, bp: usize) -> c_int {
+    retire::due(fd);
     let copy = original!(dup(fd));
     duplicated(fd, copy, 0, sp, bp);
     copy
@@ -178,6 +179,8 @@ pub fn duplicated(from: c_int, to: c_int, flags: u8, sp: usize, bp: usize) {
 /// closed on the program's behalf, the answer is EBUSY, as the kernel's own
 /// is where such calls meet (dup2(2)).
 pub fn placed(from: c_int, to: c_int, sp: usize, bp: usize, call: impl FnOnce() -> c_int) -> c_int {
+    retire::due(from);
+    retire::make_way(to);
     let ended = if from == to {
         Removed::Free
     } else {
@@ -218,6 +221,7 @@ extern "C-unwind" fn fcntl_hook(
     sp: usize,
     bp: usize,
 ) -> c_int {
+    retire::due(fd);
     let result = original!(fcntl(fd, command, argument));
     after_fcntl(fd, command, result, sp, bp)
 }
@@ -233,6 +237,7 @@ extern "C-unwind" fn fcntl64_hook(
     let Some(real) = real::fcntl64::get() else {
         return fcntl_hook(fd, command, argument, sp, bp);
     };
+    retire::due(fd);
     // SAFETY: the original, the caller's arguments.
     let result = unsafe { real(fd, command, argument) };
     after_fcntl(fd, command, result, sp, bp)
@@ -278,6 +283,9 @@ pub fn closing_range(
     flags: c_int,
     call: impl Fn(c_uint, c_uint) -> c_int,
 ) -> c_int {
+    if flags != CLOSE_RANGE_UNSHARE {
+        retire::before_range(first, last, flags == 0);
+    }
     let Some(claimed) = range_closing(first, last, flags) else {
         return call(first, last);
     };
@@ -290,13 +298,14 @@ pub fn closing_range(
     }
 }
 
+const CLOSE_RANGE_UNSHARE: c_int = 2;
+
 /// What close_range(2) does to the rows. Marking close-on-exec closes nothing.
 fn range_closing(first: c_uint, last: c_uint, flags: c_int) -> Option<c_uint> {
-    const UNSHARE: c_int = 2;
     const CLOEXEC: c_int = 4;
-    if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
+    if flags & !(CLOSE_RANGE_UNSHARE | CLOEXEC) != 0 || first > last {
         // The kernel refuses, and closes nothing.
-    } else if flags & UNSHARE != 0 {
+    } else if flags & CLOSE_RANGE_UNSHARE != 0 {
         leave_table();
     } else if flags & CLOEXEC == 0 {
         return died_range(first, last);
@@ -305,6 +314,7 @@ fn range_closing(first: c_uint, last: c_uint, flags: c_int) -> Option<c_uint> {
 }
 
 extern "C-unwind" fn closefrom_hook(first: c_int, _sp: usize, _bp: usize) {
+    retire::before_range(first.max(0) as u32, u32::MAX, true);
     let claimed = died_range(first.max(0) as u32, u32::MAX - 1);
     if let Some(real) = real::closefrom::get() {
         let above = claimed.map_or(first, |claimed| claimed as c_int + 1);

@@ -6,8 +6,8 @@
 //! not looked at: that would cost every epoll_wait.
 
 use super::{caller, original};
-use crate::things;
 use crate::unwind::Caller;
+use crate::{retire, things};
 use core::ffi::{c_char, c_int, c_void};
 use shm_protocol::codes::Kind;
 use shm_protocol::plain::{MARK, pair};
@@ -51,6 +51,7 @@ pub fn control(
     from: Caller,
     call: impl FnOnce() -> c_int,
 ) -> c_int {
+    retire::due(fd);
     let key = pair(epoll as u32, fd as u32);
     let named = epoll >= 0 && fd >= 0;
     if named && action == libc::EPOLL_CTL_DEL {

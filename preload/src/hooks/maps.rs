@@ -7,7 +7,7 @@
 
 use super::{caller, errno};
 use crate::segment::Segment;
-use crate::{blocks, boot, descriptors, live};
+use crate::{blocks, boot, descriptors, live, retire};
 use core::ffi::{c_int, c_void};
 use shm_protocol::codes::{Kind, fd_flag};
 
@@ -52,6 +52,9 @@ macro_rules! maps {
                 super::missing();
                 return libc::MAP_FAILED;
             };
+            if flags & libc::MAP_ANONYMOUS == 0 {
+                retire::due(fd);
+            }
             // SAFETY: mmap(2), the caller's arguments.
             let mapped = unsafe { real(at, bytes, protection, flags, fd, offset) };
             if mapped != libc::MAP_FAILED {

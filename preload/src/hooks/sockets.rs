@@ -2,8 +2,9 @@
 
 use super::{caller, makes, original};
 use crate::descriptors::{born, mark};
+use crate::retire;
 use crate::stamps::touch;
-use crate::traps::broken_pipe;
+use crate::traps::{self, broken_pipe};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{cmsghdr, mmsghdr, msghdr};
 use shm_protocol::codes::{Kind, fd_flag};
@@ -152,6 +153,10 @@ extern "C-unwind" fn sendmsg_hook(
 ) -> isize {
     if touch(fd) {
         return broken_pipe();
+    }
+    if traps::any() && !message.is_null() {
+        // SAFETY: the caller's own header.
+        unsafe { for_each_passed(message, retire::due) };
     }
     let sent = match real::sendmsg::get() {
         // SAFETY: the original, the caller's arguments.

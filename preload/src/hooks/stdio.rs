@@ -2,7 +2,7 @@
 
 use super::caller;
 use crate::descriptors::{born, died_from, mark};
-use crate::traps;
+use crate::{retire, traps};
 use core::ffi::{c_char, c_int};
 use libc::{DIR, FILE};
 use shm_protocol::codes::{Kind, fd_flag};
@@ -98,7 +98,17 @@ makes_file!(fopen_hook, fopen(path: *const c_char, how: *const c_char), Kind::Fi
 makes_file!(fopen64_hook, fopen64(path: *const c_char, how: *const c_char), Kind::File);
 makes_file!(tmpfile_hook, tmpfile(), Kind::File);
 makes_file!(tmpfile64_hook, tmpfile64(), Kind::File);
-makes_file!(popen_hook, popen(command: *const c_char, how: *const c_char), Kind::Popen);
+makes_file!(started_hook, popen(command: *const c_char, how: *const c_char), Kind::Popen);
+
+extern "C-unwind" fn popen_hook(
+    command: *const c_char,
+    how: *const c_char,
+    sp: usize,
+    bp: usize,
+) -> *mut FILE {
+    retire::before_exec();
+    started_hook(command, how, sp, bp)
+}
 
 extern "C-unwind" fn freopen_hook(
     path: *const c_char,
@@ -136,6 +146,7 @@ extern "C-unwind" fn fdopen_hook(
 ) -> *mut FILE {
     // Before it is asked: a trap set meanwhile sees the mark.
     mark(fd, fd_flag::STDIO);
+    retire::due(fd);
     if traps::is_hung_up(fd as u32) {
         // SAFETY: errno of this thread.
         unsafe { *libc::__errno_location() = libc::EBADF };

@@ -3,12 +3,12 @@
 //! The stub tests the number against a small set and jumps on for the rest,
 //! so that all six arguments, errno and cancellation stay libc's business.
 
-use super::uses::{counted_out, far, unstamped};
+use super::uses::{counted_out, far, keeping_arguments, unstamped};
 use super::{caller, children, listeners};
 use crate::descriptors::{Closing, born, closing};
-use crate::interpose::{push, stub_asm};
-use crate::traps::broken_pipe;
-use crate::{live, stamps};
+use crate::interpose::{pop, push, stub_asm};
+use crate::traps::{self, broken_pipe};
+use crate::{live, retire, stamps};
 use core::ffi::{c_int, c_long, c_uint, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 use shm_protocol::codes::{Kind, note};
@@ -167,6 +167,8 @@ pub unsafe extern "C" fn syscall() {
         "lea rax, [rip + {uses}]",
         "bt dword ptr [rax], edi",
         "jc 5f",
+        "cmp dword ptr [rip + {parked}], 0",
+        "jne 7f",
         "1:",
         "cmp qword ptr [rip + {next}], 0",
         "je 2f",
@@ -191,7 +193,7 @@ pub unsafe extern "C" fn syscall() {
         "mov r10d, esi",
         "call {far}",
         "6:",
-        "test r10d, r10d",
+        "test r11d, r11d",
         "jz 1b",
         "lea rax, [rip + {writes}]",
         "bt dword ptr [rax], edi",
@@ -204,10 +206,35 @@ pub unsafe extern "C" fn syscall() {
         "mov r10d, esi",
         "call {unstamped}",
         "jmp 6b",
+        "7:",
+        "call {looks}",
+        "jmp 1b",
     ]
         bits = sym WATCHED_BITS, uses = sym USES_BITS, next = sym NEXT, hook = sym syscall_hook,
         use_ = const stamps::USE, far = sym far, counted_out = sym counted_out, writes = sym WRITES_BITS,
-        unstamped = sym unstamped, broken = sym broken_pipe)
+        unstamped = sym unstamped, broken = sym broken_pipe, parked = sym retire::PARKED,
+        looks = sym look_first)
+}
+
+/// Any other number, while files are retired. Keeps every argument.
+#[unsafe(naked)]
+unsafe extern "C" fn look_first() {
+    stub_asm!([keeping_arguments!("call {look}"), "ret"] look = sym look)
+}
+
+/// What such a call may look at comes back first.
+extern "C" fn look(number: c_long, a: usize, b: usize, c: usize, d: usize, e: usize) {
+    match number {
+        libc::SYS_poll | libc::SYS_ppoll => retire::before_poll(a as *const _, b as u64),
+        libc::SYS_select | libc::SYS_pselect6 => {
+            retire::before_select(a as c_int, b as *const _, c as *const _, d as *const _);
+        }
+        libc::SYS_execve | libc::SYS_execveat => retire::before_exec(),
+        libc::SYS_mmap => retire::due(e as c_int),
+        // Most take a descriptor first. One that takes something else there
+        // names no retired number, or brings one back for nothing.
+        _ => retire::due(a as c_int),
+    }
 }
 
 extern "C-unwind" fn syscall_hook(
@@ -235,6 +262,9 @@ extern "C-unwind" fn syscall_hook(
     let call = || unsafe { real(number, a, b, c, d, e, f) };
     let from = caller(sp, bp);
     let fd = a as c_int;
+    if traps::any() && !matches!(number, libc::SYS_close | libc::SYS_close_range) {
+        retire::due(fd);
+    }
     match number {
         libc::SYS_close => {
             let known = closing(fd, from);

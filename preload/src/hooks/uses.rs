@@ -16,6 +16,7 @@
 
 use crate::interpose::{pop, push, stub_asm};
 use crate::page::{PAGE, Page, Stamps};
+use crate::retire::{self, PARKED};
 use crate::stamps::{self, FIRST_ROWS, USE, WAIT};
 use crate::traps::{TRAPS, broken_pipe, hit};
 use core::ffi::{CStr, c_void};
@@ -28,6 +29,44 @@ const NOW: usize = offset_of!(Page, stamps) + offset_of!(Stamps, now);
 const RUNS: usize = offset_of!(Page, stamps) + offset_of!(Stamps, runs);
 
 const _: () = assert!(offset_of!(crate::tls::Block, flags) == 32);
+
+/// Some lines with every register kept that may carry an argument; functions
+/// with `...` take numbers in vector registers too.
+macro_rules! keeping_arguments {
+    ($($line:literal),*) => {
+        concat!(
+            push!("rdi"), "\n", push!("rsi"), "\n", push!("rdx"), "\n", push!("rcx"), "\n",
+            push!("r8"), "\n", push!("r9"), "\n", push!("rax"), "
+             sub rsp, 136
+             .cfi_adjust_cfa_offset 136
+             movups [rsp], xmm0
+             movups [rsp + 16], xmm1
+             movups [rsp + 32], xmm2
+             movups [rsp + 48], xmm3
+             movups [rsp + 64], xmm4
+             movups [rsp + 80], xmm5
+             movups [rsp + 96], xmm6
+             movups [rsp + 112], xmm7
+            ",
+            $($line, "\n",)*
+            "movups xmm0, [rsp]
+             movups xmm1, [rsp + 16]
+             movups xmm2, [rsp + 32]
+             movups xmm3, [rsp + 48]
+             movups xmm4, [rsp + 64]
+             movups xmm5, [rsp + 80]
+             movups xmm6, [rsp + 96]
+             movups xmm7, [rsp + 112]
+             add rsp, 136
+             .cfi_adjust_cfa_offset -136
+            ",
+            pop!("rax"), "\n", pop!("r9"), "\n", pop!("r8"), "\n", pop!("rcx"), "\n",
+            pop!("rdx"), "\n", pop!("rsi"), "\n", pop!("rdi")
+        )
+    };
+}
+
+pub(crate) use keeping_arguments;
 
 /// Counts `{takes}` down, and lets the tick move when they are counted out;
 /// threads whose descriptors are not the segment's go on at 3.
@@ -66,7 +105,7 @@ macro_rules! stamp_first {
     };
 }
 
-/// What [`stamp_first`] leaves out; then `{then}` looks at r10d, or goes on.
+/// What [`stamp_first`] leaves out; then `{then}` looks at r11d, or goes on.
 macro_rules! stamp_rest {
     ($then:literal) => {
         concat!(
@@ -89,10 +128,23 @@ macro_rules! stamp_rest {
 macro_rules! body {
     // The descriptor comes first.
     (first $takes:expr, $next:path) => {
-        stub_asm!([count!(), stamp_first!(), go_on!(), stamp_rest!("jmp 3b")]
+        stub_asm!([
+            count!(),
+            stamp_first!(),
+            "3:",
+            "jmp qword ptr [rip + {next}]",
+            "4:",
+            "call {counted_out}",
+            "test r10d, r10d",
+            "jnz 1b",
+            "mov r10d, edi",
+            "call {unstamped}",
+            "jmp 3b",
+            stamp_rest!("jmp 3b"),
+        ]
             takes = const $takes, next = sym $next, counted_out = sym counted_out, far = sym far,
             due = sym due, page = sym PAGE, below = const BELOW, first = const FIRST,
-            now = const NOW)
+            now = const NOW, unstamped = sym unstamped)
     };
     // The same, and it is written to.
     (writes, $next:path) => {
@@ -108,7 +160,7 @@ macro_rules! body {
             "mov r10d, edi",
             "call {unstamped}",
             "2:",
-            "test r10d, r10d",
+            "test r11d, r11d",
             "jz 3b",
             "jmp {broken}",
             stamp_rest!("jmp 2b"),
@@ -126,7 +178,7 @@ macro_rules! body {
             concat!("mov r10d, ", $other),
             "call {far}",
             "2:",
-            "test r10d, r10d",
+            "test r11d, r11d",
             "jnz 5f",
             "3:",
             "jmp qword ptr [rip + {next}]",
@@ -134,6 +186,8 @@ macro_rules! body {
             "call {counted_out}",
             "test r10d, r10d",
             "jnz 1b",
+            concat!("mov r10d, ", $one),
+            "call {unstamped}",
             concat!("mov r10d, ", $other),
             "call {unstamped}",
             "jmp 2b",
@@ -142,10 +196,44 @@ macro_rules! body {
         ] takes = const USE, next = sym $next, counted_out = sym counted_out, far = sym far,
             unstamped = sym unstamped, broken = sym broken_pipe)
     };
-    // None comes: it waits for many.
-    (none, $next:path) => {
-        stub_asm!([count!(), go_on!()]
-            takes = const WAIT, next = sym $next, counted_out = sym counted_out)
+    // None comes: it waits for many, which are looked at where files are retired.
+    (many $look:path, $next:path) => {
+        stub_asm!([
+            count!(),
+            "cmp dword ptr [rip + {parked}], 0",
+            "jne 5f",
+            go_on!(),
+            "5:",
+            "call {look}",
+            "jmp 3b",
+        ]
+            takes = const WAIT, next = sym $next, counted_out = sym counted_out,
+            parked = sym PARKED, look = sym $look)
+    };
+    // No use, but a look at what stands in this register: only traps matter.
+    (looks $at:literal, $next:path) => {
+        stub_asm!([
+            "cmp qword ptr [rip + {traps}], 0",
+            "jne 5f",
+            "3:",
+            "jmp qword ptr [rip + {next}]",
+            "5:",
+            concat!("mov r10d, ", $at),
+            "call {unstamped}",
+            "jmp 3b",
+        ] next = sym $next, traps = sym TRAPS, unstamped = sym unstamped)
+    };
+    // Another program takes over, here or in a child.
+    (exec, $next:path) => {
+        stub_asm!([
+            "cmp dword ptr [rip + {parked}], 0",
+            "jne 5f",
+            "3:",
+            "jmp qword ptr [rip + {next}]",
+            "5:",
+            "call {before}",
+            "jmp 3b",
+        ] next = sym $next, parked = sym PARKED, before = sym another_program)
     };
 }
 
@@ -263,14 +351,52 @@ uses! {
     epoll_wait(first WAIT);
     epoll_pwait(first WAIT);
     epoll_pwait2(first WAIT);
-    poll(none);
-    __poll(none);
-    __poll_chk(none);
-    ppoll(none);
-    __ppoll_chk(none);
-    select(none);
-    __select(none);
-    pselect(none);
+    poll(many look_at_polled);
+    __poll(many look_at_polled);
+    __poll_chk(many look_at_polled);
+    ppoll(many look_at_polled);
+    __ppoll_chk(many look_at_polled);
+    select(many look_at_selected);
+    __select(many look_at_selected);
+    pselect(many look_at_selected);
+    // What is asked of a descriptor, and is no use of it.
+    fstat(looks "edi");
+    fstat64(looks "edi");
+    fstatat(looks "edi");
+    fstatat64(looks "edi");
+    statx(looks "edi");
+    fgetxattr(looks "edi");
+    fsetxattr(looks "edi");
+    flistxattr(looks "edi");
+    fremovexattr(looks "edi");
+    fstatfs(looks "edi");
+    fstatfs64(looks "edi");
+    fstatvfs(looks "edi");
+    fstatvfs64(looks "edi");
+    syncfs(looks "edi");
+    isatty(looks "edi");
+    fpathconf(looks "edi");
+    utimensat(looks "edi");
+    __fxstat(looks "esi");
+    __fxstat64(looks "esi");
+    __fxstatat(looks "esi");
+    __fxstatat64(looks "esi");
+    aio_read(looks "dword ptr [rdi]");
+    aio_read64(looks "dword ptr [rdi]");
+    aio_write(looks "dword ptr [rdi]");
+    aio_write64(looks "dword ptr [rdi]");
+    aio_fsync(looks "dword ptr [rsi]");
+    aio_fsync64(looks "dword ptr [rsi]");
+    execve(exec);
+    execv(exec);
+    execvp(exec);
+    execvpe(exec);
+    execl(exec);
+    execlp(exec);
+    execle(exec);
+    execveat(exec);
+    fexecve(exec);
+    system(exec);
 }
 
 fn resolve(next: &AtomicPtr<c_void>, name: &'static str) {
@@ -289,42 +415,6 @@ extern "C" fn missing() -> isize {
     super::missing() as isize
 }
 
-/// Some lines with every register kept that may carry an argument; functions
-/// with `...` take numbers in vector registers too.
-macro_rules! keeping_arguments {
-    ($($line:literal),*) => {
-        concat!(
-            push!("rdi"), "\n", push!("rsi"), "\n", push!("rdx"), "\n", push!("rcx"), "\n",
-            push!("r8"), "\n", push!("r9"), "\n", push!("rax"), "
-             sub rsp, 136
-             .cfi_adjust_cfa_offset 136
-             movups [rsp], xmm0
-             movups [rsp + 16], xmm1
-             movups [rsp + 32], xmm2
-             movups [rsp + 48], xmm3
-             movups [rsp + 64], xmm4
-             movups [rsp + 80], xmm5
-             movups [rsp + 96], xmm6
-             movups [rsp + 112], xmm7
-            ",
-            $($line, "\n",)*
-            "movups xmm0, [rsp]
-             movups xmm1, [rsp + 16]
-             movups xmm2, [rsp + 32]
-             movups xmm3, [rsp + 48]
-             movups xmm4, [rsp + 64]
-             movups xmm5, [rsp + 80]
-             movups xmm6, [rsp + 96]
-             movups xmm7, [rsp + 112]
-             add rsp, 136
-             .cfi_adjust_cfa_offset -136
-            ",
-            pop!("rax"), "\n", pop!("r9"), "\n", pop!("r8"), "\n", pop!("rcx"), "\n",
-            pop!("rdx"), "\n", pop!("rsi"), "\n", pop!("rdi")
-        )
-    };
-}
-
 /// Lets the tick move. In r10d: whether the descriptor is to be stamped.
 /// Keeps every other register but r11.
 #[unsafe(naked)]
@@ -333,7 +423,7 @@ pub unsafe extern "C" fn counted_out() {
         look = sym stamps::look_at_clock)
 }
 
-/// Stamps the number in r10d. In r10d: whether a write to it must not be made.
+/// Stamps the number in r10d. In r11d: whether a write to it must not be made.
 /// Keeps every register but r10 and r11.
 #[unsafe(naked)]
 pub unsafe extern "C" fn far() {
@@ -349,20 +439,23 @@ pub unsafe extern "C" fn far() {
         "mov eax, dword ptr [rip + {page} + {now}]",
         "cmp dword ptr [r11 + 4 * r10], eax",
         "jne 3f",
-        "xor r10d, r10d",
+        "xor r11d, r11d",
         pop!("rax"),
         "ret",
+        // No stamp, and r11 is 0.
         "2:",
         ".cfi_adjust_cfa_offset 8",
         pop!("rax"),
-        "jmp {unstamped}",
+        "cmp qword ptr [rip + {traps}], 0",
+        "jne {perhaps}",
+        "ret",
         "3:",
         ".cfi_adjust_cfa_offset 8",
         "lea r11, [r11 + 4 * r10]",
         pop!("rax"),
         "jmp {due}",
     ] low = const FIRST_ROWS - 1, page = sym PAGE, runs = const RUNS, now = const NOW,
-        unstamped = sym unstamped, due = sym due)
+        traps = sym TRAPS, perhaps = sym perhaps_trapped, due = sym due)
 }
 
 /// The stamp at r11 of the number in r10d is not the tick. As [`far`].
@@ -378,7 +471,7 @@ pub unsafe extern "C" fn due() {
         "jne 2f",
         "mov r10d, dword ptr [rip + {page} + {now}]",
         "lock cmpxchg dword ptr [r11], r10d",
-        "xor r10d, r10d",
+        "xor r11d, r11d",
         pop!("rax"),
         "ret",
         "2:",
@@ -395,16 +488,32 @@ pub unsafe extern "C" fn unstamped() {
         "xor r11d, r11d",
         "cmp qword ptr [rip + {traps}], 0",
         "jne {perhaps}",
-        "xor r10d, r10d",
         "ret",
     ] traps = sym TRAPS, perhaps = sym perhaps_trapped)
+}
+
+/// poll(2) or select(2), while files are retired. Keep every argument.
+#[unsafe(naked)]
+unsafe extern "C" fn look_at_polled() {
+    stub_asm!([keeping_arguments!("call {look}"), "ret"] look = sym retire::before_poll)
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn look_at_selected() {
+    stub_asm!([keeping_arguments!("call {look}"), "ret"] look = sym retire::before_select)
+}
+
+/// exec(3) and what starts programs itself, while files are retired.
+#[unsafe(naked)]
+unsafe extern "C" fn another_program() {
+    stub_asm!([keeping_arguments!("call {before}"), "ret"] before = sym retire::before_exec)
 }
 
 /// There are traps: number in r10d, stamp or 0 in r11. As [`far`].
 #[unsafe(naked)]
 unsafe extern "C" fn perhaps_trapped() {
     stub_asm!([
-        keeping_arguments!("mov edi, r10d", "mov rsi, r11", "call {hit}", "mov r10d, eax"),
+        keeping_arguments!("mov edi, r10d", "mov rsi, r11", "call {hit}", "mov r11d, eax"),
         "ret",
     ] hit = sym hit)
 }

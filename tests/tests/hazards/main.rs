@@ -28,6 +28,7 @@ mod mlock;
 mod node;
 mod other_preload;
 mod python_subprocess;
+mod retire;
 mod seccomp;
 mod settings;
 mod shm;
