@@ -21,7 +21,13 @@ pub enum Rate {
     memguard fix server sockets-1f2e3d4c5b6a7988 --max 10 --yes\n  \
     memguard fix server --raise-limit --yes      more descriptors, as many as it may have\n\n\
     Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes\n\
-    it itself; a timer is stopped and can be set back with `memguard undo`."
+    it itself; a timer is stopped and can be set back with `memguard undo`.\n\n\
+    Never touched, whatever the verdict: listening sockets, descriptors 0 to 2, inherited ones, those with a second\n\
+    owner, those that a thread waits on, that are locked or were passed on, eventfds, epolls, ports and processes of\n\
+    infrastructure. `[protect]` and `[fix.KIND]` of memguard.toml say more (docs/RULES.md).\n\n\
+    Exit code: 0 fixed, or nothing to fix, or only planned; 2 wrong usage or configuration, or nobody to say yes;\n\
+    3 no such process, or not permitted; 4 its record cannot be read; 5 every object was refused, or it was\n\
+    stopped for harm, or the limit could not be raised."
 )]
 pub struct FixArgs {
     /// A pid or a process name
@@ -42,7 +48,7 @@ pub struct FixArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
-    /// Touch at most this many objects
+    /// Touch at most this many objects, of those that pass every gate
     #[arg(long, value_name = "N")]
     pub max: Option<usize>,
     /// Also raise the limit on descriptors as far as the program may have it, unless it uses select

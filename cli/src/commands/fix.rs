@@ -1,12 +1,13 @@
 //! `memguard fix`.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::common::{emit, emit_error, table_writer, wanted, writer_for};
 use super::names::names;
-use super::rules::rules;
+use super::rules::{care, rules};
 use crate::args::{FixArgs, Format, Rate};
 use crate::attach::{Target, resolve};
 use crate::detect::{Found, Wanted, find, report};
@@ -16,7 +17,7 @@ use crate::fix::limit;
 use crate::fix::plan::{Wish, confirm, plan};
 use crate::fix::protect::Protection;
 use crate::fix::undo::setting;
-use crate::model::{Fix, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict};
+use crate::model::{Fix, FixGate, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict};
 use crate::snapshot::{Snapshot, of_target};
 use crate::state::State;
 use crate::state::audit::Journal;
@@ -29,9 +30,10 @@ const LONG: usize = 200;
 
 /// Runs the verb.
 pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
-    let wish = wish(args);
+    let mut wish = wish(args)?;
     let pid = live(&args.target)?;
     let mut plan = look(args, &wish, pid)?;
+    most(&mut plan.items, args.max.unwrap_or(usize::MAX));
     if args.dry_run {
         plan.dry_run = true;
         emit(
@@ -46,6 +48,7 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
             return Ok(ExitCode::SUCCESS);
         }
         std::thread::sleep(SECOND_LOOK);
+        wish.protection = wish.protection.since(plan.taken_at);
         plan = confirm(plan, look(args, &wish, pid)?);
     }
     carry_out(args, pid, &mut plan);
@@ -104,13 +107,27 @@ fn limit_line(limit: &FixLimit) -> FixItem {
     }
 }
 
-fn wish(args: &FixArgs) -> Wish {
-    Wish {
+/// The flags come after the file, and the last word counts.
+fn wish(args: &FixArgs) -> Result<Wish, Error> {
+    Ok(Wish {
         findings: args.findings.clone(),
         min_age: args.select.min_age,
         protection: Protection::default()
+            .with(&care(&args.rules)?)
             .and(args.protect_port.iter().copied(), [])
             .but(&args.allow_port),
+    })
+}
+
+/// Of those that pass, only so many stay so.
+fn most(items: &mut [FixItem], most: usize) {
+    let pass = items.iter_mut().filter(|item| item.passes());
+    for item in pass.skip(most) {
+        item.gates.push(FixGate {
+            name: "max".to_owned(),
+            open: false,
+            fact: format!("{most} others come first, and --max asks for no more"),
+        });
     }
 }
 
@@ -152,10 +169,10 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
     let mut symbols = names(&snapshot, args.rules.no_rules);
     let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
     rules(&args.rules)?.apply(&mut shown);
-    plan.items
-        .retain(|item| forced.is_some() || is_shown(item, &shown));
+    if forced.is_none() {
+        keep_shown(&mut plan.items, &shown);
+    }
     plan.notes.extend(forced.map(str::to_owned));
-    plan.items.truncate(args.max.unwrap_or(usize::MAX));
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
     Ok(plan)
 }
@@ -176,15 +193,23 @@ fn force(_: &mut Snapshot, _: &mut Vec<Found>, _: &Wanted) -> Option<&'static st
 }
 
 /// What a rule or a label hides is not touched either.
-fn is_shown(item: &FixItem, report: &Report) -> bool {
-    report.findings.iter().any(|finding| {
-        finding.id == item.finding
-            && finding.verdict == Verdict::Leak
-            && finding.resources.iter().any(|open| match item.entry {
-                Some(_) => open.what.as_ref() == Some(&item.what),
-                None => open.fd == item.fd,
-            })
-    })
+fn keep_shown(items: &mut Vec<FixItem>, report: &Report) {
+    let leaks = report.findings.iter();
+    let leaks = leaks.filter(|finding| finding.verdict == Verdict::Leak);
+    let shown: HashSet<(&str, Option<&str>, Option<i32>)> = leaks
+        .flat_map(|finding| {
+            let id = finding.id.as_str();
+            let rows = finding.resources.iter();
+            rows.map(move |row| (id, row.what.as_deref(), row.fd))
+        })
+        .collect();
+    items.retain(|item| {
+        let (what, fd) = match item.entry {
+            Some(_) => (Some(item.what.as_str()), None),
+            None => (None, item.fd),
+        };
+        shown.contains(&(item.finding.as_str(), what, fd))
+    });
 }
 
 /// One question on a terminal; without one, only `--yes` answers it.

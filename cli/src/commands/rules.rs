@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::args::RulesArgs;
 use crate::error::Error;
+use crate::rules::care::Care;
 use crate::rules::{Rules, lsan, toml};
 
 /// No file of rules is larger.
@@ -18,14 +19,25 @@ pub fn rules(args: &RulesArgs) -> Result<Rules, Error> {
     if args.no_rules {
         return Ok(rules);
     }
-    if let Some(path) = config(args) {
-        rules.rules = toml::parse(&path.display().to_string(), &read(&path)?)?;
-    }
+    rules.rules = written(args)?.rules;
     for path in &args.suppressions {
         let file = path.display().to_string();
         rules.suppressions.extend(lsan::parse(&file, &read(path)?)?);
     }
     Ok(rules)
+}
+
+/// What `fix` is to heed. `--no-rules` shows more, and unprotects nothing.
+pub fn care(args: &RulesArgs) -> Result<Care, Error> {
+    Ok(written(args)?.care)
+}
+
+/// What `memguard.toml` says, if there is one.
+fn written(args: &RulesArgs) -> Result<toml::Written, Error> {
+    let Some(path) = config(args) else {
+        return Ok(toml::Written::default());
+    };
+    Ok(toml::read(&path.display().to_string(), &read(&path)?)?)
 }
 
 /// The file that is named (by the flag, else by the variable), else the first

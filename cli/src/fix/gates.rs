@@ -7,6 +7,8 @@ use super::owners::{Owner, Owners};
 use super::protect::Protection;
 use crate::detect::Found;
 use crate::detect::lifetimes::lifetimes;
+use crate::detect::model::constants::TIMES_WOKEN;
+use crate::kernel::Kind::{Epoll, Eventfd};
 use crate::model::{FixGate, Verdict};
 use crate::snapshot::facts::{RegistrationFact, StaleFact};
 use crate::snapshot::{Descriptor, FdFact, Snapshot, SocketFact};
@@ -50,7 +52,12 @@ pub fn common(case: &Case<'_>) -> Vec<FixGate> {
         standard(case),
         created_here(case),
         one_owner(case),
+        not_passed_on(case),
+        no_listener(case),
         not_waited_on(case),
+        not_locked(case),
+        wakes_nobody(case),
+        many_enough(case),
         old_enough(case),
     ]
 }
@@ -207,8 +214,79 @@ fn not_waited_on(case: &Case<'_>) -> FixGate {
     gate("in use", open, said)
 }
 
+/// The least age: the flag's, else the file's, else the built-in one.
 fn floor(case: &Case<'_>) -> f64 {
-    case.min_age.unwrap_or(FLOOR).as_secs_f64()
+    let asked = case.min_age.map(|age| age.as_secs_f64());
+    let written = case.protection.floors(case.found.kind).min_age_s;
+    asked.or(written).unwrap_or(FLOOR.as_secs_f64())
+}
+
+/// The least time without use, likewise.
+fn idle_floor(case: &Case<'_>) -> f64 {
+    let asked = case.min_age.map(|age| age.as_secs_f64());
+    let written = case.protection.floors(case.found.kind).min_idle_s;
+    asked.or(written).unwrap_or(FLOOR.as_secs_f64())
+}
+
+/// Whoever would connect next, of whichever family.
+fn no_listener(case: &Case<'_>) -> FixGate {
+    let state = fact(case).and_then(|fact| fact.socket.as_ref()?.state.as_deref());
+    let (open, said) = match state {
+        Some("LISTEN") => (false, "it listens"),
+        _ => (true, "it does not listen"),
+    };
+    gate("listener", open, said)
+}
+
+/// What is sent or received by SCM_RIGHTS may be on its way to another
+/// program, where /proc does not show it.
+fn not_passed_on(case: &Case<'_>) -> FixGate {
+    let passed = case.open.elsewhere;
+    let said = if passed {
+        "passed on by SCM_RIGHTS, received so, or libc's own"
+    } else {
+        "not passed on by SCM_RIGHTS"
+    };
+    gate("passed on", !passed, said)
+}
+
+/// POSIX locks are of the process: closing any descriptor of the file drops
+/// them.
+fn not_locked(case: &Case<'_>) -> FixGate {
+    let locked = fact(case).is_some_and(|fact| fact.locked);
+    let said = if locked {
+        "the process holds a lock on it"
+    } else {
+        "no lock on it"
+    };
+    gate("lock", !locked, said)
+}
+
+/// Programs and libraries wake themselves by eventfds, epolls and pipes to
+/// themselves, and may do so only at their end.
+fn wakes_nobody(case: &Case<'_>) -> FixGate {
+    let (open, said) = match fact(case) {
+        Some(fact) if fact.what == Eventfd.name() => (false, "an eventfd"),
+        Some(fact) if fact.what == Epoll.name() => (false, "an epoll"),
+        Some(fact) if fact.self_pipe => (false, "a pipe to itself that its epoll watches"),
+        _ => (true, "nothing that it wakes itself with"),
+    };
+    gate("wake-up", open, said)
+}
+
+/// Fewer than the user asks for are not worth it.
+fn many_enough(case: &Case<'_>) -> FixGate {
+    let least = case
+        .protection
+        .floors(case.found.kind)
+        .min_count
+        .unwrap_or(1);
+    let count = case.found.count;
+    gate(
+        "count",
+        count >= least,
+        format!("{count} of this finding, at least {least} is asked"),
+    )
 }
 
 /// Older than ten times what 99 % of its kind lived.
@@ -243,17 +321,36 @@ fn nothing_to_send(socket: &SocketFact) -> FixGate {
     }
 }
 
-/// The traffic window: neither sent nor received for long.
+/// The traffic window: neither sent nor received for as long as is asked, for
+/// several times the longest pause after which one of its site was used again,
+/// and since the first of two looks.
 fn idle_enough(case: &Case<'_>, socket: &SocketFact) -> FixGate {
-    let least = floor(case);
     let last = socket.sent_ms.min(socket.received_ms);
-    match last.map(|ms| ms as f64 / 1000.0) {
-        Some(idle) => gate(
-            "traffic",
-            idle >= least,
-            format!("none for {}, at least {} is asked", span(idle), span(least)),
-        ),
-        None => gate("traffic", false, "its times are not known"),
+    let Some(idle) = last.map(|ms| ms as f64 / 1000.0) else {
+        return gate("traffic", false, "its times are not known");
+    };
+    let woken = TIMES_WOKEN * case.found.measured.woken_gap_ms as f64 / 1000.0;
+    let (least, why) = window(
+        idle_floor(case),
+        woken,
+        case.protection.first_look_s(case.snapshot.facts.taken_at),
+    );
+    let said = format!(
+        "none for {}, at least {} is asked{why}",
+        span(idle),
+        span(least)
+    );
+    gate("traffic", idle >= least, said)
+}
+
+/// The longest of the three, and why it is asked.
+fn window(floor: f64, woken: f64, first_look: f64) -> (f64, &'static str) {
+    if first_look > floor.max(woken) {
+        (first_look, ": it moved since the first look")
+    } else if woken > floor {
+        (woken, ", 4 times a pause after which one was used again")
+    } else {
+        (floor, "")
     }
 }
 
@@ -299,6 +396,15 @@ mod tests {
         };
         assert!(!nothing_to_send(&busy).open);
         assert!(!nothing_to_send(&SocketFact::default()).open);
+    }
+
+    #[test]
+    fn the_longest_of_floor_pause_and_first_look_is_asked() {
+        assert_eq!(window(300.0, 0.0, 1.0), (300.0, ""));
+        let (least, why) = window(300.0, 2400.0, 1.0);
+        assert!(least == 2400.0 && why.contains("used again"), "{why}");
+        let (least, why) = window(0.0, 0.0, 1.2);
+        assert!(least == 1.2 && why.contains("first look"), "{why}");
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! What is never touched, whatever the statistics say: infrastructure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use crate::model::Kind;
+use crate::rules::care::{Care, Floors};
 
 /// Ports of infrastructure, local or remote: name service, remote shells,
 /// mail, directories, databases, queues, coordination.
@@ -36,6 +41,8 @@ const PROCESSES: [&str; 18] = [
 pub struct Protection {
     ports: BTreeSet<u16>,
     processes: Vec<String>,
+    floors: BTreeMap<Kind, Floors>,
+    since: Option<Timestamp>,
 }
 
 impl Default for Protection {
@@ -43,6 +50,8 @@ impl Default for Protection {
         Self {
             ports: PORTS.into(),
             processes: PROCESSES.iter().map(ToString::to_string).collect(),
+            floors: BTreeMap::new(),
+            since: None,
         }
     }
 }
@@ -67,6 +76,36 @@ impl Protection {
             self.ports.remove(port);
         });
         self
+    }
+
+    /// What a file adds, takes away and asks for.
+    #[must_use]
+    pub fn with(mut self, care: &Care) -> Self {
+        let allowed = |name: &String| care.allow_processes.contains(name);
+        self.processes.retain(|name| !allowed(name));
+        self.floors.clone_from(&care.floors);
+        self.and(care.ports.iter().copied(), care.processes.iter().cloned())
+            .but(&care.allow_ports)
+    }
+
+    /// For a second look: whatever moved since the first one is in use.
+    #[must_use]
+    pub fn since(mut self, first_look: Timestamp) -> Self {
+        self.since = Some(first_look);
+        self
+    }
+
+    /// What the user asks of a kind.
+    #[must_use]
+    pub fn floors(&self, kind: Kind) -> Floors {
+        self.floors.get(&kind).copied().unwrap_or_default()
+    }
+
+    /// Seconds from the first look to this one, which is the second.
+    #[must_use]
+    pub fn first_look_s(&self, now: Timestamp) -> f64 {
+        let since = self.since.map(|first| now.duration_since(first));
+        since.map_or(0.0, |since| since.as_secs_f64())
     }
 
     /// Whether a socket with this address (`127.0.0.1:80`, `[::1]:80`) is.
@@ -103,6 +142,26 @@ mod tests {
         let more = own.and([8080], ["shop*".to_owned()]);
         assert_eq!(more.covers(Some("10.0.0.1:8080")), Some(8080));
         assert_eq!(more.covers_process("shopkeeper"), Some("shop*"));
+    }
+
+    #[test]
+    fn a_file_adds_and_takes_away() {
+        let care = Care {
+            ports: vec![8080, 9000],
+            allow_ports: vec![6379],
+            processes: vec!["shop*".into()],
+            allow_processes: vec!["cron".into()],
+            ..Care::default()
+        };
+        let own = Protection::default().with(&care);
+        assert_eq!(own.covers(Some("10.0.0.1:8080")), Some(8080));
+        assert_eq!(own.covers(Some("10.0.0.1:6379")), None);
+        assert_eq!(own.covers(Some("10.0.0.1:5432")), Some(5432));
+        let covers = |name| own.covers_process(name);
+        assert_eq!(
+            [covers("shopkeeper"), covers("cron"), covers("crond")],
+            [Some("shop*"), None, Some("crond")]
+        );
     }
 
     #[test]

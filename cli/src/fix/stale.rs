@@ -1,6 +1,8 @@
 //! Stale registrations: an epoll tells of a number that is closed or names
 //! another file. From finding to item, and out of the epoll.
 
+use std::collections::HashMap;
+
 use super::epoll::{self, Entry};
 use super::gates;
 use super::outside::{Hold, Untouched};
@@ -33,6 +35,7 @@ fn entries<'a>(
 #[must_use]
 pub fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -> Vec<FixItem> {
     let id = found.id(snapshot);
+    let mut holders = Holders::default();
     entries(snapshot, found)
         .map(|(thing, entry)| FixItem {
             finding: id.clone(),
@@ -45,7 +48,7 @@ pub fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -
             cookie: None,
             born_ms: None,
             gates: {
-                let known = holders(snapshot, owners, entry.object).len();
+                let known = holders.of(snapshot, owners, entry.object);
                 gates::stale(snapshot, found, &wish.protection, entry, known)
             },
             outcome: None,
@@ -54,17 +57,27 @@ pub fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -
         .collect()
 }
 
-fn holders(snapshot: &Snapshot, owners: &Owners, object: (u64, u64)) -> Vec<Owner> {
-    let here = snapshot.facts.descriptors.iter().flatten();
-    let here = here.filter(|fact| fact.object == object).map(|fact| Owner {
-        pid: snapshot.facts.pid,
-        fd: fact.fd,
-    });
-    let mut all: Vec<Owner> = here
-        .chain(owners.of_inode(object.1).iter().copied())
-        .collect();
-    all.dedup();
-    all
+/// How many descriptors of each object there are; an object may be watched by
+/// thousands of entries, and a process have as many descriptors.
+#[derive(Default)]
+struct Holders {
+    here: Option<HashMap<(u64, u64), usize>>,
+}
+
+impl Holders {
+    fn of(&mut self, snapshot: &Snapshot, owners: &Owners, object: (u64, u64)) -> usize {
+        let here = self.here.get_or_insert_with(|| {
+            let mut here = HashMap::new();
+            for fact in snapshot.facts.descriptors.iter().flatten() {
+                *here.entry(fact.object).or_default() += 1;
+            }
+            here
+        });
+        let pid = snapshot.facts.pid;
+        let elsewhere = owners.of_inode(object.1).iter();
+        let elsewhere = elsewhere.filter(|owner| owner.pid != pid).count();
+        here.get(&object).copied().unwrap_or(0) + elsewhere
+    }
 }
 
 /// Takes the entry out, and asks the kernel whether it is gone.

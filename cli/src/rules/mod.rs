@@ -6,11 +6,13 @@
 //! found and read by the verbs.
 //!
 //! - [`toml`]: `memguard.toml`, with file and line where it is wrong
+//! - [`care`]: what of it is for `fix`
 //! - [`lsan`]: suppression files of LeakSanitizer
 //! - [`pattern`]: globs and networks; [`matching`]: what a rule is about
 //! - [`apply`]: what it does; [`generate`]: rules for findings, to paste
 
 pub mod apply;
+pub mod care;
 pub mod generate;
 pub mod lsan;
 pub mod matching;

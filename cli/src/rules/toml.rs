@@ -1,5 +1,7 @@
-//! `memguard.toml`: `[[rule]]` tables, checked key by key, so that a mistake
-//! is told with file, line and what to write instead.
+//! `memguard.toml`: `[[rule]]`, `[protect]` and `[fix.KIND]` tables, checked key
+//! by key, so that a mistake is told with file, line and what to write instead.
+
+mod care;
 
 use std::ops::Range;
 
@@ -7,6 +9,7 @@ use clap::ValueEnum;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::care::Care;
 use super::pattern::{Glob, Network};
 use super::{Rule, RuleError, Then, When, line_of};
 use crate::args::parse_span;
@@ -27,19 +30,36 @@ pub const DOES: [&str; 7] = [
     "label",
 ];
 
+/// All that is written in a file.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// What is fine
+    pub rules: Vec<Rule>,
+    /// What `fix` is to heed
+    pub care: Care,
+}
+
 /// Reads the rules of a file.
 ///
 /// # Errors
 /// The first thing in it that is wrong.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Rule>, RuleError> {
+    read(file, text).map(|written| written.rules)
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// The first thing in it that is wrong.
+pub fn read(file: &str, text: &str) -> Result<Written, RuleError> {
     let source = Source { file, text };
     let document = DeTable::parse(text).map_err(|error| source.broken(&error))?;
-    let mut rules = Vec::new();
+    let mut written = Written::default();
     for (name, value) in document.get_ref() {
         match (name.get_ref().as_ref(), value.get_ref()) {
             ("rule", DeValue::Array(tables)) => {
                 for table in tables.iter() {
-                    rules.push(source.rule(table)?);
+                    written.rules.push(source.rule(table)?);
                 }
             }
             ("rule", _) => {
@@ -48,15 +68,18 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Rule>, RuleError> {
                     "`rule` is a list of rules; write [[rule]], with two brackets on each side.",
                 ));
             }
+            ("protect", _) => source.protect(value, &mut written.care)?,
+            ("fix", _) => source.fix(value, &mut written.care)?,
             (other, _) => {
                 let sentence = format!(
-                    "`{other}` is not known here; a rule begins with a line [[rule]] and its keys stand below it."
+                    "`{other}` is not known here; a rule begins with a line [[rule]] and its keys stand below it, \
+                     and [protect] and [fix.KIND] are for `fix`."
                 );
                 return Err(source.wrong(name, &sentence));
             }
         }
     }
-    Ok(rules)
+    Ok(written)
 }
 
 /// A text and what it is called.

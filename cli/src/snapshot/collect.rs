@@ -1,6 +1,6 @@
 //! Asks the kernel about a running process and puts its answers in our terms.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use super::facts::{
 };
 use super::kinds;
 use crate::attach::Running;
-use crate::kernel::descriptors::{self, Depth, Facts as Seen, stale};
+use crate::kernel::descriptors::{self, Depth, Facts as Seen, Kind::Pipe, stale};
 use crate::kernel::sockets::{Socket, Sockets, TcpTimes};
 use crate::kernel::timers::{self, Notify};
 use crate::kernel::{
@@ -153,7 +153,37 @@ fn descriptors(
     for fact in &mut rows {
         fact.blocked = waited.as_ref().map(|waited| waited.contains(&fact.fd));
     }
+    share_locks(&mut rows);
+    mark_self_pipes(
+        &mut rows,
+        facts.registrations.as_deref().unwrap_or_default(),
+    );
     Ok(rows)
+}
+
+/// POSIX locks are of process and file: every descriptor of it has them.
+fn share_locks(rows: &mut [FdFact]) {
+    let locked = rows.iter().filter(|fact| fact.locked);
+    let locked: HashSet<_> = locked.map(|fact| fact.object).collect();
+    for fact in rows {
+        fact.locked = locked.contains(&fact.object);
+    }
+}
+
+/// Pipes with both ends here, of which an epoll watches one.
+fn mark_self_pipes(rows: &mut [FdFact], watched: &[RegistrationFact]) {
+    let watched: HashSet<i32> = watched.iter().map(|entry| entry.fd).collect();
+    let mut pipes: HashMap<(u64, u64), (usize, bool)> = HashMap::new();
+    for fact in rows.iter().filter(|fact| fact.what == Pipe.name()) {
+        let (ends, is_watched) = pipes.entry(fact.object).or_default();
+        *ends += 1;
+        *is_watched |= watched.contains(&fact.fd);
+    }
+    for fact in rows {
+        fact.self_pipe = pipes
+            .get(&fact.object)
+            .is_some_and(|(ends, is_watched)| *ends > 1 && *is_watched);
+    }
 }
 
 fn fact(open: Descriptor, sockets: &Sockets) -> FdFact {
@@ -192,6 +222,7 @@ fn fact(open: Descriptor, sockets: &Sockets) -> FdFact {
             .map(u64::from)
             .or(since_made),
         socket: socket.map(socket_fact),
+        locked: matches!(open.facts, Seen::File { locks: 1.., .. }),
         position: match open.facts {
             descriptors::Facts::File { position, .. } => Some(position),
             _ => None,

@@ -101,6 +101,14 @@ pub struct FdFact {
     /// The position in a file or directory
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
+    /// Whether the process holds a lock on the file, by whichever call and
+    /// through whichever descriptor
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
+    /// Whether it is an end of a pipe whose both ends are here and of which an
+    /// epoll of the process watches one
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub self_pipe: bool,
     /// Whether a thread waits in a call on it
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<bool>,

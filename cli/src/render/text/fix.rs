@@ -1,5 +1,7 @@
 //! A plan for people, and what came of it.
 
+use std::collections::BTreeMap;
+
 use super::super::Layout;
 use super::style::{FAINT, GOOD, STRONG, paint};
 use super::table::{Cell, Column, Cut, elastic, left, right, table};
@@ -16,21 +18,33 @@ const COLUMNS: [Column; 5] = [
     left("ACTION"),
     elastic("RESULT", Cut::End),
 ];
-/// Rows shown of each sort.
+const REASONS: [Column; 5] = [
+    right("REFUSED"),
+    left("KIND"),
+    left("ACTION"),
+    left("GATE"),
+    elastic("SUCH AS", Cut::End),
+];
+const GATES: [Column; 2] = [left("GATE"), elastic("FACT", Cut::End)];
+/// Rows shown of each sort; more that are refused are summed up.
 const ROWS: usize = 20;
 
 /// The whole text.
 pub fn text(fix: &FixReport, layout: Layout) -> String {
     let mut out = String::new();
     head(&mut out, fix);
-    let shown = shown(fix, layout.all);
-    if !shown.is_empty() {
-        let rows: Vec<Vec<Cell>> = shown.iter().map(|item| row(item)).collect();
-        out.push_str(&table(&COLUMNS, &rows, layout.width));
+    let most = if layout.all { usize::MAX } else { ROWS };
+    let (pass, shut): (Vec<&FixItem>, Vec<&FixItem>) =
+        fix.items.iter().partition(|item| item.passes());
+    let summed_up = shut.len() > most;
+    let single = if summed_up { &[][..] } else { &shut };
+    items(&mut out, pass.iter().take(most).chain(single), layout.width);
+    if pass.len() > most {
+        let rest = count((pass.len() - most) as u64);
+        line(&mut out, format_args!("… and {rest} more that pass"));
     }
-    if shown.len() < fix.items.len() {
-        let rest = count((fix.items.len() - shown.len()) as u64);
-        line(&mut out, format_args!("… and {rest} more"));
+    if summed_up {
+        reasons(&mut out, &shut, layout.width);
     }
     gates(&mut out, fix, layout.width);
     limit(&mut out, fix, layout.width);
@@ -71,12 +85,35 @@ fn passing(fix: &FixReport) -> u64 {
     fix.items.iter().filter(|item| item.passes()).count() as u64
 }
 
-/// Those that pass come first; of each sort only some.
-fn shown(fix: &FixReport, all: bool) -> Vec<&FixItem> {
-    let most = if all { usize::MAX } else { ROWS };
-    let pass = fix.items.iter().filter(|item| item.passes()).take(most);
-    let shut = fix.items.iter().filter(|item| !item.passes()).take(most);
-    pass.chain(shut).collect()
+fn items<'a>(out: &mut String, items: impl Iterator<Item = &'a &'a FixItem>, width: usize) {
+    let rows: Vec<Vec<Cell>> = items.map(|item| row(item)).collect();
+    if !rows.is_empty() {
+        out.push_str(&table(&COLUMNS, &rows, width));
+    }
+}
+
+/// Those that the same gate refuses make one row, the most first.
+fn reasons(out: &mut String, shut: &[&FixItem], width: usize) {
+    let mut groups: BTreeMap<_, Vec<&FixItem>> = BTreeMap::new();
+    for item in shut {
+        let gate = item.refused_by().map_or("", |gate| gate.name.as_str());
+        let group = (item.kind, item.action.words(), gate);
+        groups.entry(group).or_default().push(item);
+    }
+    let mut groups: Vec<_> = groups.into_iter().collect();
+    groups.sort_by_key(|(_, items)| std::cmp::Reverse(items.len()));
+    let rows = groups.iter().map(|((kind, action, gate), items)| {
+        let first = items.first().and_then(|item| item.refused_by());
+        let fact = first.map_or("", |gate| gate.fact.as_str());
+        vec![
+            count(items.len() as u64).into(),
+            kind.name().into(),
+            (*action).into(),
+            safe(gate).into_owned().into(),
+            Cell::styled(safe(fact).into_owned(), FAINT),
+        ]
+    });
+    out.push_str(&table(&REASONS, &rows.collect::<Vec<_>>(), width));
 }
 
 fn row(item: &FixItem) -> Vec<Cell> {
@@ -111,16 +148,21 @@ fn gates(out: &mut String, fix: &FixReport, width: usize) {
         .iter()
         .find(|item| item.passes() && item.outcome.is_none());
     let Some(item) = planned else { return };
-    let facts: Vec<String> = item
+    let of = match (item.fd, item.entry) {
+        (Some(fd), Some(entry)) => format!("Every gate of number {entry} in epoll {fd}:"),
+        (Some(fd), None) => format!("Every gate of descriptor {fd}:"),
+        _ => "Every gate of the first:".to_owned(),
+    };
+    line(out, format_args!("{of}"));
+    let rows: Vec<Vec<Cell>> = item
         .gates
         .iter()
-        .map(|gate| format!("{}: {}", gate.name, gate.fact))
+        .map(|gate| {
+            let [name, fact] = [&gate.name, &gate.fact].map(|text| safe(text).into_owned());
+            vec![name.into(), fact.into()]
+        })
         .collect();
-    out.push_str(&wrap(
-        &safe(&format!("Gates of the first: {}.", facts.join("; "))),
-        0,
-        width,
-    ));
+    out.push_str(&table(&GATES, &rows, width));
 }
 
 /// The limit on descriptors, where it was asked for.
@@ -163,5 +205,82 @@ fn sums(out: &mut String, fix: &FixReport) {
         .collect();
     if !counted.is_empty() {
         line(out, format_args!("{}.", counted.join(", ")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fix, FixGate};
+
+    fn gate(name: &str, open: bool, fact: &str) -> FixGate {
+        FixGate {
+            name: name.into(),
+            open,
+            fact: fact.into(),
+        }
+    }
+
+    fn item(fd: i32, gates: Vec<FixGate>) -> FixItem {
+        let text = r#"{"finding": "sockets-1", "kind": "sockets", "action": "eof", "fd": 0, "what": "a -> b",
+            "object": [1, 2], "gates": [], "outcome": null}"#;
+        let blank: FixItem = serde_json::from_str(text).unwrap();
+        FixItem {
+            fd: Some(fd),
+            gates,
+            ..blank
+        }
+    }
+
+    fn plan(items: Vec<FixItem>) -> FixReport {
+        let text = r#"{"schema": "memguard.fix/1", "taken_at": "2026-01-02T03:04:05Z",
+            "process": PROCESS, "dry_run": true, "items": [], "stopped": null, "notes": []}"#;
+        let process = serde_json::to_string(&crate::render::samples::process()).unwrap();
+        let blank: FixReport = serde_json::from_str(&text.replace("PROCESS", &process)).unwrap();
+        FixReport { items, ..blank }
+    }
+
+    #[test]
+    fn thousands_that_one_gate_refuses_are_one_row_and_every_line_fits() {
+        let young =
+            "a sentence that goes on and on until it does not fit any screen that there is at all";
+        let refused = |name| {
+            move |fd| {
+                item(
+                    fd,
+                    vec![gate("verdict", true, "leak"), gate(name, false, young)],
+                )
+            }
+        };
+        let mut items: Vec<FixItem> = (0..3000).map(refused("age")).collect();
+        items.extend((3000..3007).map(refused("owner")));
+        items.push(item(4000, vec![gate("verdict", true, young)]));
+        let styled = text(
+            &plan(items),
+            Layout {
+                width: 80,
+                all: false,
+            },
+        );
+        let text = anstream::adapter::strip_str(&styled).to_string();
+        let rows: Vec<&str> = text.lines().collect();
+        assert!(rows.len() < 12, "{text}");
+        assert!(rows.iter().all(|row| row.chars().count() <= 80), "{text}");
+        let has = |words: &[&str]| {
+            rows.iter()
+                .any(|row| words.iter().all(|word| row.contains(word)))
+        };
+        assert!(has(&[&count(3000), "sockets", " age "]), "{text}");
+        assert!(has(&["  7", "sockets", " owner "]), "{text}");
+        assert!(has(&["4000", "all gates open"]), "{text}");
+        assert!(has(&["verdict", "a sentence"]), "{text}");
+    }
+
+    #[test]
+    fn few_that_are_refused_stand_by_themselves() {
+        let one = |fd| item(fd, vec![gate("age", false, "young")]);
+        let text = text(&plan(vec![one(5), one(6)]), Layout::default());
+        assert_eq!(text.matches("age: young").count(), 2, "{text}");
+        assert!(text.contains(Fix::Eof.words()), "{text}");
     }
 }
