@@ -6,7 +6,7 @@
 
 use crate::hooks::heap;
 use crate::segment::Segment;
-use crate::{clock, config, live, mode, modules, sys, thread, unwind};
+use crate::{allocators, clock, config, live, mode, modules, sys, thread, unwind};
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{Section, note};
@@ -202,14 +202,19 @@ fn is_way_to_another(function: *mut c_void) -> bool {
     symbol.is_some_and(|symbol| symbol.st_shndx == 0)
 }
 
-/// The one behind ours, or the one that comes first. An executable's own maps
-/// for the program as well as for its malloc.
-fn find_foreign_allocator() {
-    let malloc = if heap_is_ours() {
+/// The malloc behind ours, or the one that comes before it.
+fn malloc_in_use() -> *mut c_void {
+    if heap_is_ours() {
         next(c"malloc")
     } else {
         first_malloc()
-    };
+    }
+}
+
+/// The one in use, if it is a library of its own. An executable's own maps
+/// for the program as well as for its malloc.
+fn find_foreign_allocator() {
+    let malloc = malloc_in_use();
     // SAFETY: getauxval only reads the auxiliary vector.
     let entry = unsafe { libc::getauxval(libc::AT_ENTRY) } as *mut c_void;
     let libc = next(c"gnu_get_libc_version");
@@ -220,6 +225,64 @@ fn find_foreign_allocator() {
         ALLOCATOR_START.store(module.start as u64, Ordering::Relaxed);
         ALLOCATOR_END.store(module.end as u64, Ordering::Relaxed);
     }
+}
+
+/// The module of a function, as its first and last byte.
+struct Span(AtomicU64, AtomicU64);
+
+impl Span {
+    const fn new() -> Span {
+        Span(AtomicU64::new(0), AtomicU64::new(0))
+    }
+
+    fn set(&self, function: *mut c_void) {
+        if let Some(module) = modules::find(function as usize) {
+            self.0.store(module.start as u64, Ordering::Relaxed);
+            self.1.store(module.end as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn holds(&self, address: usize) -> bool {
+        let address = address as u64;
+        address >= self.0.load(Ordering::Relaxed) && address < self.1.load(Ordering::Relaxed)
+    }
+}
+
+static LIBC: Span = Span::new();
+static LOADER: Span = Span::new();
+static OURS: Span = Span::new();
+
+/// Whose code an address is in, as far as it matters who waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// libc's, or ours.
+    Libc,
+    /// The loader's or an allocator's: they wait with locks of their own.
+    Locking,
+    Program,
+}
+
+/// Whose code an address is in.
+pub fn code_at(address: usize) -> Code {
+    if LIBC.holds(address) || OURS.holds(address) {
+        Code::Libc
+    } else if LOADER.holds(address) || in_foreign_allocator(address) {
+        Code::Locking
+    } else {
+        Code::Program
+    }
+}
+
+fn find_own_modules() {
+    LIBC.set(next(c"gnu_get_libc_version"));
+    LOADER.set(next(c"_dl_find_object"));
+    OURS.set(find_own_modules as *mut c_void);
+}
+
+/// Whether libc and the loader are known, without which nobody can say whose
+/// code waits.
+pub fn knows_modules() -> bool {
+    LIBC.0.load(Ordering::Relaxed) != 0 && LOADER.0.load(Ordering::Relaxed) != 0
 }
 
 ctor::declarative::ctor! {
@@ -238,6 +301,8 @@ fn begin() {
     unsafe { libc::dlerror() };
     look_for_a_malloc_before_ours();
     find_foreign_allocator();
+    find_own_modules();
+    allocators::find(malloc_in_use(), next(c"gnu_get_libc_version"), same_object);
     config::read(environment());
     let filtered = seccomp_filtered();
     // SAFETY: set by the loader before any constructor.

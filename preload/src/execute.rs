@@ -23,7 +23,7 @@ use core::sync::atomic::Ordering;
 use shm_protocol::codes::{Counter, Kind, Section, fd_flag, note, thing_flag};
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::mailbox::{
-    self, Answer, Command, MailSlot, NEW_TIMER, OLD_TIMER, SLOTS, Verb, pack_result,
+    self, Answer, Command, MailSlot, NEW_TIMER, OLD_TIMER, Place, SLOTS, Verb, mail, pack_result,
 };
 
 /// After so long a slice ends; what is left waits for the next hook.
@@ -69,32 +69,46 @@ pub fn look(segment: &Segment) {
 fn slice(segment: &Segment) {
     let mail = &segment.header().mail;
     // Before the slots: what comes in later sets it again.
-    mail.swap(0, Ordering::AcqRel);
+    mail.fetch_and(!mail::ANYWHERE, Ordering::AcqRel);
     let slots = segment.in_run::<MailSlot>(Section::Mailbox, 0, 0, SLOTS, false);
     let begun_ns = clock::fine_ns();
     for slot in slots.unwrap_or_default() {
         if clock::fine_ns().saturating_sub(begun_ns) > SLICE_NS {
-            mail.store(1, Ordering::Release);
+            mail.fetch_or(mail::ANYWHERE, Ordering::Release);
             return;
         }
         serve(segment, slot);
+        if slot.waiting().is_some() {
+            // It takes locks: another kind of hook looks at it.
+            mail.fetch_or(mail::QUIET | mail::POLL, Ordering::Release);
+        }
     }
 }
 
 fn serve(segment: &Segment, slot: &MailSlot) {
     let now_ms = clock::now_ms();
-    let Some(sequence) = slot.claim(now_ms) else {
+    let here = |verb: Verb| verb.place() == Place::Anywhere;
+    let Some(sequence) = slot.claim_if(now_ms, here) else {
         return;
     };
     let outcome = match slot.command(sequence) {
         Some(command) => carry_out(segment, slot, &command),
         None => Err((Answer::Malformed, 0)),
     };
-    let (answer, detail) = outcome.err().unwrap_or((Answer::Done, 0));
-    if answer == Answer::Malformed {
+    answer(
+        segment,
+        slot,
+        sequence,
+        outcome.err().unwrap_or((Answer::Done, 0)),
+    );
+}
+
+/// Answers a command that this thread claimed.
+pub fn answer(segment: &Segment, slot: &MailSlot, sequence: u64, what: (Answer, u64)) {
+    if what.0 == Answer::Malformed {
         segment.count(Counter::BadCommands, 1);
     }
-    slot.finish(sequence, pack_result(answer, detail), now_ms);
+    slot.finish(sequence, pack_result(what.0, what.1), clock::now_ms());
 }
 
 fn carry_out(segment: &Segment, slot: &MailSlot, command: &Command) -> Outcome {
@@ -112,6 +126,8 @@ fn carry_out(segment: &Segment, slot: &MailSlot, command: &Command) -> Outcome {
         }),
         Verb::GiveBack => retired(segment, &command.arguments, |fd, _| retire::restore(fd)),
         Verb::EndRetired => retired(segment, &command.arguments, |fd, _| retire::end(fd)),
+        // Another one came into the slot before it was claimed.
+        _ => Err((Answer::NotNow, 0)),
     }
 }
 

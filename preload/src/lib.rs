@@ -15,8 +15,10 @@
 #[cfg(not(all(target_os = "linux", target_arch = "x86_64", target_env = "gnu")))]
 compile_error!("libmemguard.so supports x86_64 Linux with glibc only: build on such a machine.");
 
+mod allocators;
 mod blocks;
 mod boot;
+mod caches;
 mod cfi;
 mod cgroup;
 mod clock;
@@ -37,10 +39,13 @@ mod nursery;
 mod page;
 mod plain;
 mod prune;
+mod python;
+mod quiet;
 mod retire;
 mod sample;
 mod segment;
 mod sites;
+mod sqlite;
 mod stamps;
 mod strings;
 mod sys;

@@ -177,16 +177,21 @@ pub extern "C" fn child_under_filter() {
         return;
     }
     stamps::close();
-    PAGE.segment.store(core::ptr::null_mut(), Ordering::Release);
+    let_go_of_segment();
     let fresh = FILTERED.load(Ordering::Relaxed) && SEGMENT.replace();
     let next = if fresh { phase::NONE } else { phase::DISABLED };
     PAGE.phase.store(next, Ordering::Release);
 }
 
+fn let_go_of_segment() {
+    PAGE.mail.store(core::ptr::null_mut(), Ordering::Release);
+    PAGE.segment.store(core::ptr::null_mut(), Ordering::Release);
+}
+
 /// Stops tracking in this process for good.
 pub fn disable() {
     stamps::close();
-    PAGE.segment.store(core::ptr::null_mut(), Ordering::Release);
+    let_go_of_segment();
     PAGE.phase.store(phase::DISABLED, Ordering::Release);
 }
 
@@ -271,6 +276,8 @@ fn create(forked: bool) {
     header.magic.store(layout::MAGIC, Ordering::Release);
     page.segment
         .store((&raw const SEGMENT).cast_mut(), Ordering::Release);
+    let mail = (&raw const header.mail).cast_mut();
+    page.mail.store(mail, Ordering::Release);
     page.phase.store(phase::READY, Ordering::Release);
     mode::start(&SEGMENT);
     nursery::settle(&SEGMENT);

@@ -6,9 +6,10 @@
 
 use crate::hooks::heap;
 use crate::segment::Segment;
-use crate::{boot, config, execute, live, stamps};
+use crate::{allocators, boot, config, execute, live, stamps};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use shm_protocol::codes::{Mode, Policy, note};
+use shm_protocol::mailbox::mail;
 use shm_protocol::weight::Class;
 
 /// What [`tick`] returns while nothing is recorded.
@@ -75,6 +76,9 @@ pub fn start(segment: &Segment) {
     header.classes[EXACT_CLASS as usize].store(Class::All.pack(), Ordering::Relaxed);
     header.light_class.store(LIGHT_CLASS, Ordering::Relaxed);
     header.deep_class.store(DEEP_CLASS, Ordering::Relaxed);
+    header
+        .allocator
+        .store(allocators::code(), Ordering::Relaxed);
     if !boot::heap_is_ours() {
         segment.note(note::STATIC_ALLOCATOR);
     } else if !aligning() {
@@ -127,7 +131,7 @@ pub fn tick(segment: &Segment, now_ms: u64) -> u32 {
     if until != 0 && now_ms >= until {
         fall_back(segment, until);
     }
-    if header.mail.load(Ordering::Relaxed) != 0 {
+    if header.mail.load(Ordering::Relaxed) & mail::ANYWHERE != 0 {
         execute::look(segment);
     }
     header.mode.load(Ordering::Relaxed)

@@ -17,6 +17,11 @@ pub struct Page {
     pub since_ns: AtomicU64,
     /// A thread of this process is at the mailbox.
     pub executing: AtomicU32,
+    /// The thread whose cache callback runs, and the cache.
+    pub caller: AtomicU32,
+    pub calling: AtomicU64,
+    /// The header's `mail` of the segment, for the stubs of calls that wait.
+    pub mail: AtomicPtr<AtomicU64>,
     pub stamps: Stamps,
 }
 
@@ -42,6 +47,9 @@ impl Page {
             image: AtomicU32::new(0),
             since_ns: AtomicU64::new(0),
             executing: AtomicU32::new(0),
+            caller: AtomicU32::new(0),
+            calling: AtomicU64::new(0),
+            mail: AtomicPtr::new(core::ptr::null_mut()),
             stamps: Stamps {
                 below: AtomicU64::new(0),
                 first: AtomicPtr::new(core::ptr::null_mut()),

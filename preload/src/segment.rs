@@ -25,7 +25,7 @@ const RETRY_MS: u64 = 1000;
 const RUNS: usize = 16;
 
 /// Places for sections, by their number.
-const SECTIONS: usize = Section::Children as usize + 1;
+const SECTIONS: usize = Section::Caches as usize + 1;
 
 /// Rows that each section starts with; others come with their first row.
 const FIRST: [(Section, usize); 11] = [

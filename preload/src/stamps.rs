@@ -11,11 +11,12 @@
 use crate::page::PAGE;
 use crate::segment::Segment;
 use crate::tls::{self, flag};
-use crate::{clock, descriptors, live, mode, traps};
+use crate::{caches, clock, descriptors, live, mode, traps};
 use core::ffi::c_int;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use shm_protocol::activity::{self, Pause, TRAPPED};
 use shm_protocol::codes::Section;
+use shm_protocol::mailbox::mail;
 
 /// Numbers of the first run, found without a look-up.
 pub const FIRST_ROWS: usize = 512;
@@ -139,6 +140,9 @@ pub fn advance(segment: &Segment, second: u64) {
     let won = header
         .tick_s
         .compare_exchange(before, second, Ordering::AcqRel, Ordering::Relaxed);
+    if caches::want_quiet() {
+        header.mail.fetch_or(mail::QUIET, Ordering::Relaxed);
+    }
     if won.is_ok() && second - before > 1 {
         let pause = Pause {
             from_s: before as u32,

@@ -317,6 +317,12 @@ pub fn set_timer(number: u32, to: &libc::itimerspec) -> Result<libc::itimerspec,
     if result == 0 { Ok(old) } else { Err(result) }
 }
 
+/// Sleeps for a tenth of a millisecond.
+pub fn sleep_a_moment() {
+    let span = [0i64, 100_000];
+    call3(libc::SYS_nanosleep, &raw const span as usize, 0, 0);
+}
+
 /// Blocks these signals on this thread; which ones were blocked before.
 pub fn block_signals(mask: u64) -> u64 {
     let mut before = 0u64;

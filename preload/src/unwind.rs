@@ -375,6 +375,31 @@ pub fn take(segment: Option<&Segment>, state: &mut ThreadState, caller: Caller) 
     true
 }
 
+/// Frames that [`came_by_calls`] follows.
+const MOST_FRAMES: usize = 8192;
+
+/// Whether `caller` was reached from the thread's start by ordinary calls
+/// only, as the unwind tables have it without a gap, and every function on the
+/// way passes. A signal handler's frame is no such call, and where nothing is
+/// known for certain the answer is no.
+pub fn came_by_calls(caller: Caller, mut passes: impl FnMut(usize) -> bool) -> bool {
+    let start = stack_holds(caller.stack_pointer).then(|| Walk::start(caller));
+    let Some(mut walk) = start.flatten() else {
+        return false;
+    };
+    for _ in 0..MOST_FRAMES {
+        // A return address may lie behind the calling function's last byte.
+        let address = walk.pc.wrapping_sub(1);
+        let module = modules::find(address).filter(|_| plausible(walk.pc));
+        match module.map(|module| cfi::step(module.eh_frame_header, address)) {
+            Some(Step::End) => return true,
+            Some(step @ Step::Call(..)) if passes(address) && walk.go(step).is_some() => {}
+            _ => return false,
+        }
+    }
+    false
+}
+
 fn plausible(pc: usize) -> bool {
     (4096..1 << 47).contains(&pc)
 }

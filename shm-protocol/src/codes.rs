@@ -255,6 +255,14 @@ pub mod thing_flag {
     pub const DETACHED: u8 = 1 << 1;
 }
 
+/// Flags of a registered cache.
+pub mod cache_flag {
+    /// Its callbacks may be called wherever the program waits.
+    pub const ANYWHERE: u64 = 1 << 0;
+    /// It cannot be asked to shrink.
+    pub const FIXED: u64 = 1 << 1;
+}
+
 numbered! {
     /// Section types of the directory.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -278,6 +286,21 @@ numbered! {
         Settings = 16,
         BadCloses = 17,
         Children = 18,
+        Caches = 19,
+    }
+}
+
+numbered! {
+    /// Who serves the program's malloc. Stored in `Header::allocator`.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    #[allow(missing_docs)]
+    pub enum Allocator: u32 {
+        Glibc = 1,
+        Jemalloc = 2,
+        Tcmalloc = 3,
+        Mimalloc = 4,
+        /// One that cannot be asked to give anything back.
+        Other = 5,
     }
 }
 

@@ -20,6 +20,7 @@
 //! [`ABI_MAJOR`], a change that only adds needs a new [`ABI_MINOR`].
 
 use crate::activity::PAUSES;
+use crate::caches::CacheRow;
 use crate::codes::COUNTERS;
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
@@ -35,7 +36,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MEMGUARD");
 /// Readers refuse any other.
 pub const ABI_MAJOR: u32 = 1;
 /// Grows when something is added.
-pub const ABI_MINOR: u32 = 3;
+pub const ABI_MINOR: u32 = 4;
 
 /// Where the directory starts.
 pub const DIRECTORY_AT: usize = 4096;
@@ -97,8 +98,8 @@ pub struct Header {
     pub light_class: AtomicU32,
     /// Index of the class that deep mode uses now.
     pub deep_class: AtomicU32,
-    /// Zero.
-    pub reserved_a: AtomicU32,
+    /// `Allocator` that serves malloc, 0 when unknown.
+    pub allocator: AtomicU32,
     /// Bytes of the file handed out to extents.
     pub used_bytes: AtomicU64,
     /// Bytes that the file may grow to.
@@ -125,8 +126,8 @@ pub struct Header {
     pub run_id: AtomicU64,
     /// `Pause` words: the longest times in which no hook read the clock.
     pub pauses: [AtomicU64; PAUSES],
-    /// Outside: not 0 when a command was put into the mailbox. Inside: 0 before
-    /// its slots are looked at.
+    /// Outside: `mail` bits, when a command was put into the mailbox. Inside:
+    /// cleared by whom they are for, before the slots are looked at.
     pub mail: AtomicU64,
     /// Zero.
     pub reserved_b: [AtomicU64; 3],
@@ -220,6 +221,7 @@ pub fn row_bytes(section: crate::codes::Section) -> usize {
         Slabs => size_of::<Slab>(),
         Ring => size_of::<RingSlot>(),
         Mailbox => size_of::<MailSlot>(),
+        Caches => size_of::<CacheRow>(),
         Timers | Registrations | Threads | Mappings | BadCloses | Children => size_of::<PlainRow>(),
     }
 }

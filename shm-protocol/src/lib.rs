@@ -19,10 +19,12 @@
 //! - [`weight`]: what one sampled block stands for
 //! - [`ring`]: the event ring that only a live reader switches on
 //! - [`mailbox`]: commands from outside
+//! - [`caches`]: caches that the program has registered
 //! - [`view`]: the bounds-checked reader over a copy of the segment
 //! - [`sync`]: the atomics, ordinary or loom's
 
 pub mod activity;
+pub mod caches;
 #[cfg(not(loom))]
 pub mod closes;
 pub mod codes;

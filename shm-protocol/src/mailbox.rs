@@ -91,7 +91,53 @@ numbered! {
         /// Close a parked file for good. `Changed` when the program had used it: it
         /// has it back then.
         EndRetired = 8,
+        /// Have the allocator give back what is free. Gives back its code, how
+        /// long it took in ns, and whether it gave anything: [`GIVEN`].
+        TrimHeap = 16,
+        /// Have sqlite let go of pages that it can read again. Gives back 0, how
+        /// long it took in ns, and the bytes.
+        ReleaseSqlite = 17,
+        /// Ask CPython to collect garbage, at a place of its own choosing. Gives
+        /// back 0, how long it took in ns, and the objects.
+        CollectPython = 18,
+        /// Ask a registered cache to shrink: its number and its generation, and
+        /// how many bytes it may keep. Gives back its size before, how long it
+        /// took in ns, and its size after.
+        ShrinkCache = 19,
     }
+}
+
+/// Where a command may be carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At any hook: raw system calls only.
+    Anywhere,
+    /// Where the program waits of itself, since it takes locks.
+    Quiet,
+}
+
+impl Verb {
+    /// Where it may be carried out. A cache's callbacks have a say of their own.
+    pub fn place(self) -> Place {
+        match self {
+            Verb::TrimHeap | Verb::ReleaseSqlite | Verb::CollectPython | Verb::ShrinkCache => {
+                Place::Quiet
+            }
+            _ => Place::Anywhere,
+        }
+    }
+}
+
+/// Bits of the header's `mail`: who is to look at the slots. Outside sets all.
+pub mod mail {
+    /// Any hook that reads the clock.
+    pub const ANYWHERE: u64 = 1 << 0;
+    /// A hook of a call that waits, at a quiet moment.
+    pub const QUIET: u64 = 1 << 1;
+    /// The program itself, by `memguard_poll`.
+    pub const POLL: u64 = 1 << 2;
+    /// All of them.
+    pub const ALL: u64 = ANYWHERE | QUIET | POLL;
 }
 
 numbered! {
@@ -122,6 +168,8 @@ numbered! {
 pub const OLD_TIMER: usize = 2;
 /// Where [`Verb::RestoreTimer`] finds the same.
 pub const NEW_TIMER: usize = 2;
+/// Where verbs that give memory back leave three words.
+pub const GIVEN: usize = 4;
 
 /// A command as it is read from a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +231,27 @@ impl MailState {
 impl MailSlot {
     /// Inside: takes a ready command, or marks it expired. One thread gets it.
     pub fn claim(&self, now_ms: u64) -> Option<u64> {
+        self.claim_if(now_ms, |_| true)
+    }
+
+    /// Inside: the verb of a command that waits, if it is known.
+    pub fn waiting(&self) -> Option<Verb> {
+        let state = MailState::unpack(self.state.load(Ordering::Acquire))?;
+        let waits = state.phase == Phase::Ready;
+        waits.then(|| self.known_verb()).flatten()
+    }
+
+    /// Flags are none so far.
+    fn known_verb(&self) -> Option<Verb> {
+        let verb = self.verb.load(Ordering::Relaxed);
+        let mut known = Verb::ALL.into_iter();
+        known.find(|known| (*known as u64) << 48 == verb)
+    }
+
+    /// Inside: the same for verbs that fit this place; unknown ones always do.
+    /// What is late is marked expired wherever it belongs. Ask the command that
+    /// is read then for its place again: another may have come meanwhile.
+    pub fn claim_if(&self, now_ms: u64, fits: impl Fn(Verb) -> bool) -> Option<u64> {
         let word = self.state.load(Ordering::Acquire);
         let state = MailState::unpack(word)?;
         if state.phase != Phase::Ready {
@@ -190,6 +259,9 @@ impl MailSlot {
         }
         // Acquire: who reads the next command's deadline sees the Free before it.
         let late = now_ms > self.expires_ms.load(Ordering::Acquire);
+        if !late && !self.known_verb().is_none_or(fits) {
+            return None;
+        }
         let phase = if late { Phase::Expired } else { Phase::Running };
         let next = MailState { phase, ..state }.pack();
         let won = self
@@ -199,17 +271,14 @@ impl MailSlot {
     }
 
     /// Inside: the command that this thread claimed, if its words belong
-    /// together and its verb is known. Flags are none so far.
+    /// together and its verb is known.
     pub fn command(&self, sequence: u64) -> Option<Command> {
         let verb = self.verb.load(Ordering::Relaxed);
         let expires_ms = self.expires_ms.load(Ordering::Relaxed);
         let arguments = core::array::from_fn(|i| self.arguments[i].load(Ordering::Relaxed));
         let whole =
             self.check.load(Ordering::Relaxed) == check(sequence, verb, expires_ms, &arguments);
-        let known = Verb::ALL
-            .into_iter()
-            .find(|known| (*known as u64) << 48 == verb);
-        known
+        self.known_verb()
             .filter(|_| whole)
             .map(|verb| Command { verb, arguments })
     }
@@ -303,6 +372,20 @@ mod tests {
         assert_eq!(slot.claim(101), None);
         let state = MailState::unpack(slot.state.load(Ordering::Relaxed)).unwrap();
         assert_eq!(state.phase, Phase::Expired);
+    }
+
+    #[test]
+    fn a_command_waits_for_its_place_and_expires_anywhere() {
+        let slot = command((Verb::TrimHeap as u64) << 48);
+        let anywhere = |verb: Verb| verb.place() == Place::Anywhere;
+        assert_eq!(slot.waiting(), Some(Verb::TrimHeap));
+        assert_eq!(slot.claim_if(50, anywhere), None);
+        assert_eq!(slot.waiting(), Some(Verb::TrimHeap));
+        assert_eq!(slot.claim_if(101, anywhere), None);
+        let state = MailState::unpack(slot.state.load(Ordering::Relaxed)).unwrap();
+        assert_eq!((state.phase, slot.waiting()), (Phase::Expired, None));
+        let slot = command((Verb::TrimHeap as u64) << 48);
+        assert_eq!(slot.claim_if(50, |verb| !anywhere(verb)), Some(7));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! that forgot to pin a field; [`ALL`] is the same as a table, which the golden
 //! layout test compares with the committed one.
 
+use crate::caches::CacheRow;
 use crate::fds::FdRow;
 use crate::heap::HeapBucket;
 use crate::layout::{Extent, Header, ModuleRow, Slab};
@@ -69,7 +70,7 @@ pins! {
         pid_namespace: 40, start_ticks: 48, boot: 56, created_real_ns: 64,
         created_mono_ns: 72, tick_s: 80, mode: 88, policy: 92, wanted_mode: 96,
         wanted_until_ms: 104, applied_mode: 112, mode_until_ms: 120, mode_after: 128,
-        light_class: 132, deep_class: 136, reserved_a: 140, used_bytes: 144,
+        light_class: 132, deep_class: 136, allocator: 140, used_bytes: 144,
         limit_bytes: 152, notes: 160, heartbeat_ms: 168, ring_head: 176,
         stack_words: 184, string_bytes: 192, site_rows: 200, module_rows: 208,
         module_generation: 216, fd_limit: 224, run_id: 232, pauses: 240,
@@ -104,6 +105,10 @@ pins! {
     MailSlot 128 align 64 {
         state: 0, verb: 8, expires_ms: 16, arguments: 24, result: 104, done_ms: 112,
         check: 120,
+    }
+    CacheRow 128 align 64 {
+        state: 0, flags: 8, name: 16, size_bytes: 80, measured_ms: 88, shrinks: 96,
+        given_bytes: 104, longest_ns: 112, reserved: 120,
     }
     Slab 64 align 64 {
         births: 0, deaths: 8, bytes_born: 16, bytes_died: 24, consumed_bytes: 32,

@@ -4,7 +4,7 @@
 
 use shm_protocol::activity::Pause;
 use shm_protocol::closes::BadClose;
-use shm_protocol::codes::{COUNTERS, Counter, Kind, Mode, Policy, Section, State};
+use shm_protocol::codes::{Allocator, COUNTERS, Counter, Kind, Mode, Policy, Section, State};
 use shm_protocol::fds::{FdInfo, FdRow};
 use shm_protocol::heap::HeapRow;
 use shm_protocol::layout::{self, ABI_MAJOR, ABI_MINOR, CLASSES, DATA_AT, DIRECTORY_AT, EXTENTS};
@@ -125,6 +125,7 @@ fn codes(out: &mut String) {
         State as u32,
         Counter as usize,
         Phase as u8,
+        Allocator as u32,
         Verb as u16,
         Answer as u16
     );

@@ -62,7 +62,13 @@ fn source_of(name: &str) -> PathBuf {
 
 fn key_of(source: &Path, shape: Shape, flags: &[&str]) -> u64 {
     let mut hasher = DefaultHasher::new();
-    let headers = ["fixture.h", "filter.h", "uses.h"].map(|name| sources().join(name));
+    let headers = [
+        "fixture.h",
+        "filter.h",
+        "uses.h",
+        "../../include/memguard.h",
+    ]
+    .map(|name| sources().join(name));
     for part in [source]
         .into_iter()
         .chain(headers.iter().map(PathBuf::as_path))

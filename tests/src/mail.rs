@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use shm_protocol::codes::{Mode, Section};
 use shm_protocol::layout::Header;
 use shm_protocol::mailbox::{
-    ARGUMENTS, Answer, MailSlot, MailState, Phase, SLOTS, Verb, check, unpack_result,
+    ARGUMENTS, Answer, MailSlot, MailState, Phase, SLOTS, Verb, check, mail, unpack_result,
 };
 
 use crate::Record;
@@ -69,7 +69,7 @@ impl Mail {
     /// Says that there is mail.
     pub fn ring(&self) {
         let at = offset_of!(Header, mail) as u64;
-        let written = self.file.write_all_at(&1u64.to_le_bytes(), at);
+        let written = self.file.write_all_at(&mail::ALL.to_le_bytes(), at);
         written.expect("a segment can be written");
     }
 

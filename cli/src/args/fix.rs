@@ -19,9 +19,12 @@ pub enum Rate {
     after_help = "Examples:\n  memguard fix 4312 --dry-run                  the plan, with every condition\n  \
     memguard fix server --kind sockets           asks once, then a canary, a tenth, all\n  \
     memguard fix server sockets-1f2e3d4c5b6a7988 --max 10 --yes\n  \
+    memguard fix server --kind caches --dry-run  ways to give memory back, with the pause that each may cost\n  \
     memguard fix server --raise-limit --yes      more descriptors, as many as it may have\n\n\
     Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes\n\
     it itself; a timer is stopped and can be set back with `memguard undo`.\n\n\
+    `--kind caches` is apart: it gives back what the allocator has free, and asks caches that the program has\n\
+    registered (memguard.h) to shrink to their limit in memguard.toml. It is done only where it is named.\n\n\
     Never touched, whatever the verdict: listening sockets, descriptors 0 to 2, inherited ones, those with a second\n\
     owner, those that a thread waits on, that are locked or were passed on, eventfds, epolls, ports and processes of\n\
     infrastructure. `[protect]` and `[fix.KIND]` of memguard.toml say more (docs/RULES.md).\n\n\

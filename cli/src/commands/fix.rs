@@ -13,11 +13,13 @@ use crate::attach::{Target, resolve};
 use crate::detect::{Found, Wanted, find, report};
 use crate::error::{Error, TargetError};
 use crate::fix::ladder::{Pace, climb};
-use crate::fix::limit;
 use crate::fix::plan::{Wish, confirm, plan};
 use crate::fix::protect::Protection;
 use crate::fix::undo::setting;
-use crate::model::{Fix, FixGate, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict};
+use crate::fix::{caches, limit};
+use crate::model::{
+    Fix, FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict,
+};
 use crate::snapshot::{Snapshot, of_target};
 use crate::state::State;
 use crate::state::audit::Journal;
@@ -42,8 +44,9 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
         )?;
         return Ok(ExitCode::SUCCESS);
     }
+    let gives = plan.caches.iter().any(FixCache::passes);
     let raises = plan.limit.as_ref().is_some_and(FixLimit::passes);
-    if raises || plan.items.iter().any(FixItem::passes) {
+    if gives || raises || plan.items.iter().any(FixItem::passes) {
         if !agreed(args, &plan)? {
             return Ok(ExitCode::SUCCESS);
         }
@@ -79,6 +82,12 @@ fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
                 .push(format!("The new limit is not in the log: {why}"));
         }
     }
+    let first = plan.items.len() + 1;
+    caches::give::give_back(pid, &mut plan.caches, &mut |at, cache| {
+        let line = cache_line(cache);
+        let journal = journal.as_mut();
+        journal.is_some_and(|journal| journal.add(first + at, &line, None).is_ok())
+    });
     let mut kept = |at: usize, item: &FixItem, timer: Option<&Itimerspec>| {
         let timer = timer.map(setting);
         journal
@@ -104,6 +113,25 @@ fn limit_line(limit: &FixLimit) -> FixItem {
         gates: limit.gates.clone(),
         outcome: (!raised).then_some(FixOutcome::Failed),
         detail: raised.then(|| "raised".to_owned()),
+    }
+}
+
+/// For the log: neither is memory that is free.
+fn cache_line(cache: &FixCache) -> FixItem {
+    let given = cache.given_bytes.map(|given| format!("{given} bytes"));
+    FixItem {
+        finding: String::new(),
+        kind: Kind::Caches,
+        action: Fix::GiveBack,
+        fd: None,
+        entry: None,
+        what: format!("{}: {}", cache.means.words(), cache.what),
+        object: (0, 0),
+        cookie: None,
+        born_ms: None,
+        gates: cache.gates.clone(),
+        outcome: cache.outcome,
+        detail: given.or_else(|| cache.detail.clone()),
     }
 }
 
@@ -167,12 +195,16 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
     let forced = force(&mut snapshot, &mut found, &wanted);
     let mut plan = plan(&snapshot, &found, wish);
     let mut symbols = names(&snapshot, args.rules.no_rules);
+    let rules = rules(&args.rules)?;
     let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
-    rules(&args.rules)?.apply(&mut shown);
+    rules.apply(&mut shown);
     if forced.is_none() {
         keep_shown(&mut plan.items, &shown);
     }
     plan.notes.extend(forced.map(str::to_owned));
+    if args.select.kind.contains(&Kind::Caches) {
+        plan.caches = caches::plan(pid, &rules.limits)?;
+    }
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
     Ok(plan)
 }
@@ -227,7 +259,13 @@ fn agreed(args: &FixArgs, plan: &FixReport) -> Result<bool, Error> {
     let open = plan.items.iter().filter(|item| item.passes()).count();
     let limit = plan.limit.as_ref().is_some_and(FixLimit::passes);
     let also = if limit { " and raise the limit" } else { "" };
-    emit_error(&format!("Fix these {open}{also}? [y/N] "))?;
+    let ways = plan.caches.iter().filter(|cache| cache.passes()).count();
+    let give = match ways {
+        0 => String::new(),
+        1 => " and give memory back in 1 way".to_owned(),
+        n => format!(" and give memory back in {n} ways"),
+    };
+    emit_error(&format!("Fix these {open}{also}{give}? [y/N] "))?;
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
@@ -248,7 +286,10 @@ fn code(plan: &FixReport) -> ExitCode {
         .limit
         .as_ref()
         .is_none_or(|limit| limit.raised == Some(true));
-    let refused = !plan.items.is_empty() && plan.count(FixOutcome::Refused) == plan.items.len();
+    let outcomes = plan.items.iter().map(|item| item.outcome);
+    let mut outcomes = outcomes.chain(plan.caches.iter().map(|cache| cache.outcome));
+    let nothing = plan.items.is_empty() && plan.caches.is_empty();
+    let refused = !nothing && outcomes.all(|outcome| outcome == Some(FixOutcome::Refused));
     ExitCode::from(if plan.stopped.is_some() || refused || !raised {
         5
     } else {

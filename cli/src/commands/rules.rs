@@ -19,7 +19,8 @@ pub fn rules(args: &RulesArgs) -> Result<Rules, Error> {
     if args.no_rules {
         return Ok(rules);
     }
-    rules.rules = written(args)?.rules;
+    let written = written(args)?;
+    (rules.rules, rules.limits) = (written.rules, written.limits);
     for path in &args.suppressions {
         let file = path.display().to_string();
         rules.suppressions.extend(lsan::parse(&file, &read(path)?)?);

@@ -57,6 +57,7 @@ pub fn report_on(
         health: Health::default(),
         findings,
         bad_closes: bad_closes(snapshot, wanted, symbols),
+        caches: snapshot.caches.clone(),
         suppressed: Vec::new(),
         children: Vec::new(),
         processes: Vec::new(),

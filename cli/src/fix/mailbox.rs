@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use shm_protocol::codes::Section;
 use shm_protocol::layout::Header;
 use shm_protocol::mailbox::{
-    ARGUMENTS, Answer, MailSlot, MailState, Phase, Verb, check, unpack_result,
+    ARGUMENTS, Answer, MailSlot, MailState, Phase, Verb, check, mail, unpack_result,
 };
 use shm_protocol::view::HeaderInfo;
 
@@ -23,6 +23,8 @@ use crate::snapshot::take::moment_of;
 
 /// Libraries whose layout is older run no commands.
 const SINCE_MINOR: u32 = 2;
+/// Those older than this give no memory back.
+pub const GIVES_BACK_SINCE_MINOR: u32 = 4;
 /// Between two looks at the answers.
 const BEAT: Duration = Duration::from_millis(2);
 /// The target's clock has steps: a command is over for it so much later.
@@ -166,7 +168,7 @@ impl Mailbox {
     }
 
     fn ring(&self) -> io::Result<()> {
-        self.writer.put(offset_of!(Header, mail), 1)
+        self.writer.put(offset_of!(Header, mail), mail::ALL)
     }
 
     /// The next sequence number of a slot that may be written.

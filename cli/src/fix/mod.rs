@@ -10,6 +10,7 @@
 //! - [`stale`]: stale registrations, from finding to item and out
 //! - [`same_file`]: duplicates among files that share an inode
 //! - [`hangup`]: ends a connection whose owner took no notice of its end of file
+//! - [`caches`]: gives free memory back, apart from all else
 //! - [`limit`]: the soft limit on descriptors
 //! - [`lost`]: whether a program may still know a number
 //! - [`inside`]: has the target close what it lost and stop its timers, through
@@ -23,6 +24,7 @@
 //! Nothing that the program may still use is closed: a socket's owner is shown
 //! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
+pub mod caches;
 pub mod epoll;
 #[cfg(feature = "forced-verdicts")]
 pub mod forced;

@@ -43,6 +43,7 @@ pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
         dry_run: false,
         items,
         limit: None,
+        caches: Vec::new(),
         stopped: None,
         notes: notes(&owners),
     }

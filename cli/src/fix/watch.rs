@@ -66,6 +66,12 @@ impl Pulse {
         })
     }
 
+    /// Share of one core that it used while it was measured.
+    #[must_use]
+    pub fn usual(&self) -> f64 {
+        self.usual
+    }
+
     /// From now on it is looked at.
     pub fn begin(&mut self) {
         if let Some(now) = Asked::now(&self.dir) {

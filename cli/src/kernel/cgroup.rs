@@ -34,6 +34,21 @@ pub fn memory(dir: &ProcDir) -> Option<CgroupMemory> {
     version2(&groups, &mounts).or_else(|| version1(&groups, &mounts))
 }
 
+/// Whether the group of a process, or one above it, may use no swap. Only
+/// version 2 says so.
+pub fn forbids_swap(dir: &ProcDir) -> bool {
+    let group = || {
+        let mounts = own_mounts()?;
+        let mount = mounts.0.iter().find(|mount| mount.fs_type == "cgroup2")?;
+        Group::of(group_path(&dir.read("cgroup").ok()?, "")?, mount)
+    };
+    group().is_some_and(|group| {
+        group
+            .up()
+            .any(|folder| number(folder, "memory.swap.max") == Some(0))
+    })
+}
+
 fn own_mounts() -> Option<MountInfos> {
     let bytes = read_at(CWD, "/proc/self/mountinfo", super::proc_dir::READ_CAP_BYTES).ok()?;
     MountInfos::from_read(text::lossy(&bytes).as_bytes()).ok()
@@ -87,12 +102,15 @@ impl Group {
         })
     }
 
+    /// Its folder and those above it.
+    fn up(&self) -> impl Iterator<Item = &Path> {
+        self.folder
+            .ancestors()
+            .take_while(|folder| folder.starts_with(&self.mount))
+    }
+
     fn summed_up(&self, limit_file: &str, charge_file: &str) -> Option<CgroupMemory> {
-        let up = || {
-            self.folder
-                .ancestors()
-                .take_while(|folder| folder.starts_with(&self.mount))
-        };
+        let up = || self.up();
         let limit = |folder: &Path| number(folder, limit_file).filter(|&limit| limit < NO_LIMIT_V1);
         let left =
             |folder: &Path| Some(limit(folder)?.saturating_sub(number(folder, charge_file)?));
@@ -172,6 +190,20 @@ mod tests {
         let found = version1(groups, &mounts).expect("all files are there");
         assert_eq!((found.limit_bytes, found.charged_bytes), (None, 77));
         assert_eq!(found.headroom_bytes, None);
+    }
+
+    #[test]
+    fn a_group_without_swap_has_none_below() {
+        let folder = tempfile::tempdir().expect("a folder");
+        fill(folder.path(), "a", &[("memory.swap.max", "0\n")]);
+        fill(folder.path(), "a/b", &[("memory.swap.max", "max\n")]);
+        let mounts = mount(folder.path(), "/", "cgroup2", "rw");
+        let group = Group::of("/a/b", &mounts.0[0]).expect("a group");
+        let limits: Vec<_> = group
+            .up()
+            .map(|folder| number(folder, "memory.swap.max"))
+            .collect();
+        assert_eq!(limits, [None, Some(0), None]);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Rollup {
     pub anonymous_bytes: u64,
     /// In swap space, in bytes.
     pub swap_bytes: u64,
+    /// In memory, but given up already: taken when memory is short.
+    pub lazy_free_bytes: u64,
 }
 
 /// Reads at most [`MOST_MAPPINGS`].
@@ -77,6 +79,7 @@ pub fn rollup(dir: &ProcDir) -> Result<Rollup, KernelError> {
         rss_bytes: rss,
         anonymous_bytes: sum("Anonymous:").unwrap_or(0),
         swap_bytes: sum("Swap:").unwrap_or(0),
+        lazy_free_bytes: sum("LazyFree:").unwrap_or(0),
     })
 }
 

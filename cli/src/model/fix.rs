@@ -21,6 +21,10 @@ pub struct FixReport {
     /// The soft limit on descriptors, where it is to be raised
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<FixLimit>,
+    /// Ways to give memory back, where `--kind caches` asks for them; none of
+    /// them counts as a fix
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<FixCache>,
     /// Why it stopped early, if it did
     pub stopped: Option<String>,
     /// What else a reader should know, one sentence each
@@ -105,6 +109,99 @@ impl FixItem {
     #[must_use]
     pub fn refused_by(&self) -> Option<&FixGate> {
         self.gates.iter().find(|gate| !gate.open)
+    }
+}
+
+/// How memory is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FixMeans {
+    /// What the allocator has free
+    Allocator,
+    /// sqlite's pages
+    Sqlite,
+    /// Python's garbage
+    Python,
+    /// A cache that the program has registered
+    Registered,
+    /// Pages to swap
+    PageOut,
+    /// A runtime that offers no way
+    Runtime,
+}
+
+impl FixMeans {
+    /// The word for a person.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Allocator => "allocator",
+            Self::Sqlite => "sqlite",
+            Self::Python => "python",
+            Self::Registered => "registered",
+            Self::PageOut => "page-out",
+            Self::Runtime => "runtime",
+        }
+    }
+}
+
+/// One way to give memory back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FixCache {
+    /// Which sort of way
+    pub means: FixMeans,
+    /// In words; a registered cache's name
+    pub what: String,
+    /// What it holds or may give at most, as far as that is known
+    pub size_bytes: Option<u64>,
+    /// How much a registered cache may hold
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit_bytes: Option<u64>,
+    /// How long a thread of the program may be held up, at a guess
+    pub expected_pause_ms: Option<f64>,
+    /// Every condition, whether it holds, and the fact
+    pub gates: Vec<FixGate>,
+    /// What came of it; null while it is only planned
+    pub outcome: Option<FixOutcome>,
+    /// What the resident set shrank by meanwhile, by the kernel's word
+    pub given_bytes: Option<u64>,
+    /// What it says itself that it let go
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freed_bytes: Option<u64>,
+    /// How long it took inside
+    pub pause_ms: Option<f64>,
+    /// More on the outcome
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Number and generation of a registered cache
+    #[serde(skip)]
+    pub place: Option<(u64, u64)>,
+}
+
+impl FixCache {
+    /// One of which nothing else is known yet.
+    #[must_use]
+    pub fn new(means: FixMeans, what: &str) -> Self {
+        Self {
+            means,
+            what: what.to_owned(),
+            size_bytes: None,
+            limit_bytes: None,
+            expected_pause_ms: None,
+            gates: Vec::new(),
+            outcome: None,
+            given_bytes: None,
+            freed_bytes: None,
+            pause_ms: None,
+            detail: None,
+            place: None,
+        }
+    }
+
+    /// Whether every gate is open.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        self.gates.iter().all(|gate| gate.open)
     }
 }
 

@@ -28,12 +28,16 @@ pub fn merge(mut reports: Vec<Report>) -> Option<Report> {
         .min_by_key(|report| report.health.score.unwrap_or(u8::MAX))
         .map(|report| report.health.clone());
     let findings = findings(&mut reports);
+    let caches = reports.iter_mut();
+    let caches = caches.flat_map(|report| std::mem::take(&mut report.caches));
+    let caches = caches.collect();
     let first = reports.swap_remove(0);
     Some(Report {
         coverage,
         totals,
         suppressed,
         findings,
+        caches,
         processes,
         // What several share is in each one's account.
         memory: None,

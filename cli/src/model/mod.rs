@@ -1,6 +1,7 @@
 //! The stable JSON shapes: what `--format json` writes and every other
 //! renderer reads. Fields are added, never changed; what is unknown is null.
 
+mod cache;
 mod doctor;
 mod fds;
 mod fix;
@@ -13,9 +14,10 @@ mod process;
 mod report;
 mod undo;
 
+pub use cache::Cache;
 pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
-pub use fix::{FixGate, FixItem, FixLimit, FixOutcome, FixReport};
+pub use fix::{FixCache, FixGate, FixItem, FixLimit, FixMeans, FixOutcome, FixReport};
 pub use kind::Kind;
 pub use learned::{Labelled, Labels, Learned, LearnedProgram, LearnedSite};
 pub use list::{List, ListRow};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Memory, Process};
+use super::{Cache, Kind, Memory, Process};
 
 /// One report.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -32,6 +32,9 @@ pub struct Report {
     /// Closes of numbers that were not open, the latest first
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub bad_closes: Vec<BadClose>,
+    /// Caches that the program has registered
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub caches: Vec<Cache>,
     /// What rules hid
     pub suppressed: Vec<SuppressedRule>,
     /// After `memguard run`: the reports on child processes with findings

@@ -30,6 +30,7 @@ pub fn report() -> Report {
             held(),
         ],
         bad_closes: vec![],
+        caches: vec![],
         suppressed: vec![SuppressedRule {
             rule: "memguard.toml:3 (function=\"open_log\" ignore=true)".into(),
             count: 2,

@@ -100,6 +100,7 @@ fn parsed(text: &str) -> Option<Rules> {
     Some(Rules {
         rules: super::toml::parse("memguard.toml", text).ok()?,
         suppressions: Vec::new(),
+        limits: super::Limits::default(),
     })
 }
 

@@ -5,6 +5,7 @@
 //! each says in the report what it hid. Everything here is pure; files are
 //! found and read by the verbs.
 //!
+//! - [`caches`]: how much registered caches may hold
 //! - [`toml`]: `memguard.toml`, with file and line where it is wrong
 //! - [`care`]: what of it is for `fix`
 //! - [`lsan`]: suppression files of LeakSanitizer
@@ -12,6 +13,7 @@
 //! - [`apply`]: what it does; [`generate`]: rules for findings, to paste
 
 pub mod apply;
+mod caches;
 pub mod care;
 pub mod generate;
 pub mod lsan;
@@ -19,8 +21,19 @@ pub mod matching;
 pub mod pattern;
 pub mod toml;
 
+use std::collections::BTreeMap;
+
 use crate::model::{Kind, Verdict};
 use pattern::{Glob, Network};
+
+/// How much registered caches may hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Each of them
+    pub all: Option<u64>,
+    /// One by its name, in place of that
+    pub by_name: BTreeMap<String, u64>,
+}
 
 /// All rules of one invocation, in the order in which they apply.
 #[derive(Debug, Default)]
@@ -29,6 +42,8 @@ pub struct Rules {
     pub rules: Vec<Rule>,
     /// Of suppression files
     pub suppressions: Vec<lsan::Suppression>,
+    /// Of `memguard.toml` as well
+    pub limits: Limits,
 }
 
 /// One `[[rule]]`.

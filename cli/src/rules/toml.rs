@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::care::Care;
 use super::pattern::{Glob, Network};
-use super::{Rule, RuleError, Then, When, line_of};
+use super::{Limits, Rule, RuleError, Then, When, caches, line_of};
 use crate::args::parse_span;
 use crate::model::{Kind, Verdict};
 
@@ -37,6 +37,8 @@ pub struct Written {
     pub rules: Vec<Rule>,
     /// What `fix` is to heed
     pub care: Care,
+    /// How much registered caches may hold
+    pub limits: Limits,
 }
 
 /// Reads the rules of a file.
@@ -70,6 +72,7 @@ pub fn read(file: &str, text: &str) -> Result<Written, RuleError> {
             }
             ("protect", _) => source.protect(value, &mut written.care)?,
             ("fix", _) => source.fix(value, &mut written.care)?,
+            ("caches", _) => written.limits = caches::limits(&source, value)?,
             (other, _) => {
                 let sentence = format!(
                     "`{other}` is not known here; a rule begins with a line [[rule]] and its keys stand below it, \
@@ -83,15 +86,15 @@ pub fn read(file: &str, text: &str) -> Result<Written, RuleError> {
 }
 
 /// A text and what it is called.
-struct Source<'a> {
+pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
 }
 
-type Value<'a> = Spanned<DeValue<'a>>;
+pub(super) type Value<'a> = Spanned<DeValue<'a>>;
 
 impl Source<'_> {
-    fn wrong<T>(&self, place: &Spanned<T>, sentence: &str) -> RuleError {
+    pub(super) fn wrong<T>(&self, place: &Spanned<T>, sentence: &str) -> RuleError {
         self.error(place.span(), sentence)
     }
 

@@ -1,6 +1,7 @@
 //! Puts facts and tables together.
 
 use jiff::Timestamp;
+use shm_protocol::codes::cache_flag;
 use shm_protocol::view::{DescriptorInfo, HeaderInfo, ModuleInfo, View};
 
 use super::activity;
@@ -13,7 +14,7 @@ use super::notes;
 use super::sites::Sites;
 use super::things::{self, Thing};
 use crate::error::Error;
-use crate::model::{Coverage, HeapCoverage, Kind, Mode, Process};
+use crate::model::{Cache, Coverage, HeapCoverage, Kind, Mode, Process};
 
 /// One process at one moment.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub descriptors: Vec<Descriptor>,
     /// Closes of numbers that were not open, the latest first
     pub bad_closes: Vec<BadClose>,
+    /// Caches that the program has registered
+    pub caches: Vec<Cache>,
     /// What else is held: timers, registrations, watches, ended threads,
     /// children that nobody waited for
     pub things: Vec<Thing>,
@@ -116,6 +119,7 @@ impl Snapshot {
             sites,
             descriptors: checked.open,
             bad_closes,
+            caches: caches(view, moment_ms),
             things: others.things,
             things_dropped: others.dropped,
             fd_limit: facts
@@ -150,6 +154,7 @@ impl Snapshot {
             sites,
             descriptors: checked.open,
             bad_closes: Vec::new(),
+            caches: Vec::new(),
             things,
             things_dropped: 0,
             fd_limit: facts.fd_limit,
@@ -165,6 +170,20 @@ impl Snapshot {
     pub fn age_s(&self, born_ms: u64) -> f64 {
         self.moment_ms.saturating_sub(born_ms) as f64 / 1000.0
     }
+}
+
+fn caches(view: &View<'_>, moment_ms: u64) -> Vec<Cache> {
+    let each = view.caches().into_iter().map(|cache| Cache {
+        name: String::from_utf8_lossy(&cache.name).into_owned(),
+        size_bytes: cache.size_bytes,
+        measured_s: cache
+            .size_bytes
+            .map(|_| moment_ms.saturating_sub(cache.measured_ms) as f64 / 1000.0),
+        shrinks: cache.flags & cache_flag::FIXED == 0,
+        asked: cache.shrinks,
+        given_bytes: cache.given_bytes,
+    });
+    each.collect()
 }
 
 /// Said where no clock goes on to the end.

@@ -2,9 +2,9 @@
 
 use super::{caller, makes, original};
 use crate::descriptors::{born, mark};
-use crate::retire;
 use crate::stamps::touch;
 use crate::traps::{self, broken_pipe};
+use crate::{quiet, retire};
 use core::ffi::{c_int, c_uint, c_void};
 use libc::{cmsghdr, mmsghdr, msghdr};
 use shm_protocol::codes::{Kind, fd_flag};
@@ -57,6 +57,7 @@ extern "C-unwind" fn accept_hook(
     bp: usize,
 ) -> c_int {
     touch(fd);
+    quiet::about_to_wait(sp, bp);
     let made = original!(accept(fd, name, length));
     born(made, Kind::Accepted, 0, caller(sp, bp));
     made
@@ -71,6 +72,7 @@ extern "C-unwind" fn accept4_hook(
     bp: usize,
 ) -> c_int {
     touch(fd);
+    quiet::about_to_wait(sp, bp);
     let made = original!(accept4(fd, name, length, flags));
     born(made, Kind::Accepted, 0, caller(sp, bp));
     made

@@ -16,16 +16,19 @@
 
 use crate::interpose::{pop, push, stub_asm};
 use crate::page::{PAGE, Page, Stamps};
+use crate::quiet;
 use crate::retire::{self, PARKED};
 use crate::stamps::{self, FIRST_ROWS, USE, WAIT};
 use crate::traps::{TRAPS, broken_pipe, hit};
 use core::ffi::{CStr, c_void};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicPtr, Ordering};
+use shm_protocol::mailbox::mail;
 
 const BELOW: usize = offset_of!(Page, stamps) + offset_of!(Stamps, below);
 const FIRST: usize = offset_of!(Page, stamps) + offset_of!(Stamps, first);
 const NOW: usize = offset_of!(Page, stamps) + offset_of!(Stamps, now);
+const MAIL: usize = offset_of!(Page, mail);
 const RUNS: usize = offset_of!(Page, stamps) + offset_of!(Stamps, runs);
 
 const _: () = assert!(offset_of!(crate::tls::Block, flags) == 32);
@@ -82,13 +85,34 @@ macro_rules! count {
 /// The way on, and where [`count`] goes when uses are counted out.
 macro_rules! go_on {
     () => {
-        "3:
+        go_on!("")
+    };
+    ($before:expr) => {
+        concat!(
+            "3:\n",
+            $before,
+            "
          jmp qword ptr [rip + {next}]
          4:
          call {counted_out}
          test r10d, r10d
          jnz 1b
          jmp 3b"
+        )
+    };
+}
+
+/// What a call that waits does before: where mail waits for a quiet moment,
+/// this may be one.
+macro_rules! quiet {
+    () => {
+        "mov r11, qword ptr [rip + {page} + {mail}]
+         test r11, r11
+         jz 7f
+         test byte ptr [r11], {bit}
+         jz 7f
+         call {quiet}
+         7:"
     };
 }
 
@@ -126,6 +150,28 @@ macro_rules! stamp_rest {
 }
 
 macro_rules! body {
+    // The same of a call that waits.
+    (first WAIT, $next:path) => {
+        stub_asm!([
+            count!(),
+            stamp_first!(),
+            "3:",
+            quiet!(),
+            "jmp qword ptr [rip + {next}]",
+            "4:",
+            "call {counted_out}",
+            "test r10d, r10d",
+            "jnz 1b",
+            "mov r10d, edi",
+            "call {unstamped}",
+            "jmp 3b",
+            stamp_rest!("jmp 3b"),
+        ]
+            takes = const WAIT, next = sym $next, counted_out = sym counted_out, far = sym far,
+            due = sym due, page = sym PAGE, below = const BELOW, first = const FIRST,
+            now = const NOW, unstamped = sym unstamped, quiet = sym waits_quietly,
+            mail = const MAIL, bit = const mail::QUIET)
+    };
     // The descriptor comes first.
     (first $takes:expr, $next:path) => {
         stub_asm!([
@@ -202,13 +248,14 @@ macro_rules! body {
             count!(),
             "cmp dword ptr [rip + {parked}], 0",
             "jne 5f",
-            go_on!(),
+            go_on!(quiet!()),
             "5:",
             "call {look}",
             "jmp 3b",
         ]
             takes = const WAIT, next = sym $next, counted_out = sym counted_out,
-            parked = sym PARKED, look = sym $look)
+            parked = sym PARKED, look = sym $look, page = sym PAGE, quiet = sym waits_quietly,
+            mail = const MAIL, bit = const mail::QUIET)
     };
     // No use, but a look at what stands in this register: only traps matter.
     (looks $at:literal, $next:path) => {
@@ -234,6 +281,12 @@ macro_rules! body {
             "call {before}",
             "jmp 3b",
         ] next = sym $next, parked = sym PARKED, before = sym another_program)
+    };
+    // None comes: it sleeps.
+    (none, $next:path) => {
+        stub_asm!([count!(), go_on!(quiet!())]
+            takes = const WAIT, next = sym $next, counted_out = sym counted_out, page = sym PAGE,
+            quiet = sym waits_quietly, mail = const MAIL, bit = const mail::QUIET)
     };
 }
 
@@ -397,6 +450,12 @@ uses! {
     execveat(exec);
     fexecve(exec);
     system(exec);
+    nanosleep(none);
+    __nanosleep(none);
+    clock_nanosleep(none);
+    usleep(none);
+    sleep(none);
+    thrd_sleep(none);
 }
 
 fn resolve(next: &AtomicPtr<c_void>, name: &'static str) {
@@ -413,6 +472,25 @@ fn resolve(next: &AtomicPtr<c_void>, name: &'static str) {
 /// libc has no such function.
 extern "C" fn missing() -> isize {
     super::missing() as isize
+}
+
+/// Mail waits for a quiet moment. Keeps all registers that carry arguments;
+/// calls that wait take none in vector registers.
+#[unsafe(naked)]
+unsafe extern "C" fn waits_quietly() {
+    stub_asm!([
+        push!("rdi"), push!("rsi"), push!("rdx"), push!("rcx"), push!("r8"), push!("r9"), push!("rax"),
+        "sub rsp, 8",
+        ".cfi_adjust_cfa_offset 8",
+        // Past all that: where the stub's caller goes on.
+        "lea rdi, [rsp + 72]",
+        "mov rsi, rbp",
+        "call {look}",
+        "add rsp, 8",
+        ".cfi_adjust_cfa_offset -8",
+        pop!("rax"), pop!("r9"), pop!("r8"), pop!("rcx"), pop!("rdx"), pop!("rsi"), pop!("rdi"),
+        "ret",
+    ] look = sym quiet::look)
 }
 
 /// Lets the tick move. In r10d: whether the descriptor is to be stamped.

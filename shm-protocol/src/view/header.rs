@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::activity::{PAUSES, Pause};
-use crate::codes::{COUNTERS, Counter, Mode, Policy, Section, State};
+use crate::codes::{Allocator, COUNTERS, Counter, Mode, Policy, Section, State};
 use crate::layout::{CLASSES, Header};
 use crate::weight::Class;
 use core::mem::offset_of;
@@ -34,6 +34,7 @@ pub struct HeaderInfo {
     pub mode_until_ms: u64,
     pub light_class: u32,
     pub deep_class: u32,
+    pub allocator: Option<Allocator>,
     pub used_bytes: u64,
     pub limit_bytes: u64,
     pub notes: u64,
@@ -91,6 +92,7 @@ impl View<'_> {
             mode_until_ms: word(offset_of!(Header, mode_until_ms)),
             light_class: half(offset_of!(Header, light_class)),
             deep_class: half(offset_of!(Header, deep_class)),
+            allocator: Allocator::from_number(half(offset_of!(Header, allocator))),
             used_bytes: word(offset_of!(Header, used_bytes)),
             limit_bytes: word(offset_of!(Header, limit_bytes)),
             notes: word(offset_of!(Header, notes)),

@@ -9,9 +9,10 @@
 //! many rows may refer to (stacks, strings) is cut short or budgeted.
 //!
 //! - this file: opening, and the directory
-//! - `header`, `sites`, `heap`, `fds`, `things`, `closes`, `modules`: what each
-//!   section holds
+//! - `header`, `sites`, `heap`, `fds`, `things`, `closes`, `caches`, `modules`:
+//!   what each section holds
 
+mod caches;
 mod closes;
 mod fds;
 mod header;
@@ -20,6 +21,7 @@ mod modules;
 mod sites;
 mod things;
 
+pub use caches::CacheInfo;
 pub use fds::DescriptorInfo;
 pub use header::HeaderInfo;
 pub use heap::BlockInfo;

@@ -1,13 +1,14 @@
 //! Decodes everything in a segment and requires what holds for any bytes
 //! whatever: results within the copy, in order, and no larger than it.
 
+use shm_protocol::caches;
 use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Counter;
 use shm_protocol::heap::ROWS;
 use shm_protocol::layout::{DATA_AT, EXTENTS};
 use shm_protocol::view::{
-    BlockInfo, DescriptorInfo, HeaderInfo, MAX_FRAMES, MAX_STRING, ModuleInfo, PointInfo, SiteInfo,
-    ThingInfo, View, ViewError,
+    BlockInfo, CacheInfo, DescriptorInfo, HeaderInfo, MAX_FRAMES, MAX_STRING, ModuleInfo,
+    PointInfo, SiteInfo, ThingInfo, View, ViewError,
 };
 
 /// All that a reader can get out of a segment.
@@ -21,6 +22,7 @@ pub struct Decoded {
     pub descriptors: Vec<DescriptorInfo>,
     pub bad_closes: Vec<BadClose>,
     pub things: Vec<ThingInfo>,
+    pub caches: Vec<CacheInfo>,
     pub torn: u64,
     pub refused: u64,
     pub cut_rows: u64,
@@ -39,6 +41,7 @@ pub fn inspect(bytes: &[u8]) -> Result<Decoded, ViewError> {
         descriptors: view.descriptors(),
         bad_closes: view.bad_closes(),
         things: view.things(),
+        caches: view.caches(),
         torn: view.torn(),
         refused: view.refused(),
         cut_rows: view.cut_rows(),
@@ -88,6 +91,7 @@ impl Decoded {
         assert!(self.descriptors.len() <= room / 32);
         assert!(self.descriptors.is_sorted_by(|a, b| a.fd < b.fd));
         assert!(self.descriptors.iter().all(|row| row.info.kind != 0));
+        assert!(self.caches.len() <= caches::ROWS);
         assert!(self.bad_closes.len() <= closes::ROWS);
         assert!(self.bad_closes.is_sorted_by_key(|c| c.origin.at_ms));
         assert!(self.things.len() <= room / 32);

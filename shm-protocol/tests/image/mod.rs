@@ -32,7 +32,7 @@ macro_rules! shared {
 shared! {
     AtomicU32, AtomicU64, Header, Extent, layout::ModuleRow, shm_protocol::heap::HeapBucket,
     shm_protocol::fds::FdRow, shm_protocol::sites::Site, shm_protocol::ring::RingSlot,
-    shm_protocol::mailbox::MailSlot, shm_protocol::plain::PlainRow,
+    shm_protocol::mailbox::MailSlot, shm_protocol::plain::PlainRow, shm_protocol::caches::CacheRow,
 }
 
 /// Zeroed memory that becomes a segment.

@@ -4,6 +4,7 @@ use crate::damage::{put, word};
 use crate::image::inspect::inspect;
 use crate::image::plan::{ModulePlan, Plan};
 use crate::image::{Image, abi};
+use shm_protocol::caches::{self, CacheRow};
 use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Section;
 use shm_protocol::fds::{FdInfo, FdRow};
@@ -246,6 +247,30 @@ fn bad_closes_beyond_their_table_are_left_alone() {
     put(&mut bytes, at + 32 + 16, 77);
     let found = inspect(&bytes).unwrap();
     assert_eq!((found.bad_closes.len(), found.torn), (closes::ROWS - 2, 2));
+}
+
+#[test]
+fn caches_are_what_was_registered_last() {
+    let mut image = Image::new(1 << 20);
+    let at = image.add(Section::Caches, 0, 200);
+    let rows = image.rows::<CacheRow>(at, 200);
+    for row in rows {
+        row.enter(1, 0, b"old");
+        row.leave();
+    }
+    rows[3].enter(5, 1, &[b'x'; 100]);
+    rows[3].measured(7, 0);
+    rows[4].enter(7, 0, b"pages");
+    rows[100].enter(1, 0, b"beyond the table");
+    let mut bytes = image.into_bytes();
+    let found = inspect(&bytes).unwrap().caches;
+    let names: Vec<usize> = found.iter().map(|cache| cache.name.len()).collect();
+    assert_eq!(names, [caches::NAME_BYTES, 5]);
+    let [measured, never] = [&found[0], &found[1]].map(|cache| cache.size_bytes);
+    assert_eq!((measured, never, found[0].number), (Some(7), None, 3));
+    // A generation that says that nobody is there.
+    put(&mut bytes, at + 4 * 128, 8);
+    assert_eq!(inspect(&bytes).unwrap().caches.len(), 1);
 }
 
 #[test]

@@ -237,7 +237,7 @@ fn scribble(mail: &Mail, over: &std::sync::atomic::AtomicBool) {
             let at = slot * size_of::<MailSlot>();
             bytes[at + 7] = Phase::Ready as u8;
             bytes[at + 8..at + 16].fill(0);
-            bytes[at + 14] = (next() % 4) as u8;
+            bytes[at + 14] = (next() % 21) as u8;
             bytes[at + 25..at + 32].fill(0);
         }
         mail.scribble(&bytes);

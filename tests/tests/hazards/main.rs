@@ -3,6 +3,7 @@
 
 mod allocators;
 mod altstack;
+mod caches;
 mod cancel;
 mod cgroup;
 mod chroot;
@@ -28,6 +29,7 @@ mod mlock;
 mod node;
 mod other_preload;
 mod python_subprocess;
+mod quiet;
 mod retire;
 mod seccomp;
 mod settings;

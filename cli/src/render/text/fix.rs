@@ -47,6 +47,7 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
         reasons(&mut out, &shut, layout.width);
     }
     gates(&mut out, fix, layout.width);
+    super::caches::plan(&mut out, fix, layout.width);
     limit(&mut out, fix, layout.width);
     sums(&mut out, fix);
     for note in fix.stopped.iter().map(|why| format!("Stopped: {why}.")) {
@@ -62,6 +63,7 @@ fn head(out: &mut String, fix: &FixReport) {
     let name = safe(fix.process.name()).into_owned();
     let (pass, all) = (passing(fix), fix.items.len());
     let said = match (all, fix.dry_run) {
+        (0, _) if !fix.caches.is_empty() => "what gives memory back".to_owned(),
         (0, _) => "nothing leaks, so there is nothing to fix".to_owned(),
         (_, true) => format!(
             "{} of {} objects would be touched",

@@ -1,6 +1,7 @@
 //! For people: the first screen answers is there a leak, where, how sure, how
 //! long until it hurts, and what to type next.
 
+mod caches;
 mod closes;
 mod doctor;
 mod fds;

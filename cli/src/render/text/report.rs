@@ -198,6 +198,7 @@ fn totals(out: &mut String, report: &Report, layout: Layout) {
         None => format!("descriptors {}", count(open)),
     }));
     labelled(out, if alive { "Uses" } else { "Used" }, &room, layout);
+    labelled(out, "Caches", &sums::caches(report), layout);
     labelled(out, "Memory", &sums::memory(report), layout);
     labelled(out, "Health", &sums::health(report), layout);
     labelled(out, "Hidden", &sums::hidden(report), layout);

@@ -67,3 +67,13 @@ fn suppressed(rule: &SuppressedRule) -> String {
     };
     format!("{} {noun}{of_them} by {}", count(rule.count), rule.rule)
 }
+
+/// Each cache that the program has registered, with its size.
+pub fn caches(report: &Report) -> Vec<String> {
+    let each = report.caches.iter().map(|cache| {
+        let size = cache.size_bytes.map(bytes);
+        let size = size.unwrap_or_else(|| "not measured yet".to_owned());
+        format!("{} {size}", cache.name)
+    });
+    each.collect()
+}

@@ -1,0 +1,217 @@
+//! Carries out what gives memory back, one after the other: the resident set
+//! is read before and after each, and the difference is what it gave.
+
+use std::time::{Duration, Instant};
+
+use shm_protocol::mailbox::{ARGUMENTS, Answer, GIVEN, Verb};
+
+use super::{in_ms, page_out};
+use crate::attach::{Running, live};
+use crate::fix::mailbox::{Mailbox, Order, Reply};
+use crate::kernel::{ProcDir, smaps};
+use crate::model::{FixCache, FixMeans, FixOutcome};
+
+/// How long the target has to come to a quiet moment: then it is idle, or
+/// never waits where this can be done.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Pages go to swap after the call that asks for it.
+const SETTLES: Duration = Duration::from_millis(50);
+
+/// Told of each before and after. Says whether that is kept.
+pub type Record<'a> = &'a mut dyn FnMut(usize, &FixCache) -> bool;
+
+/// Does all that the gates let through.
+pub fn give_back(pid: i32, all: &mut [FixCache], record: Record<'_>) {
+    let mailbox = mailbox_of(pid);
+    let began = Instant::now();
+    for (at, cache) in all.iter_mut().enumerate() {
+        if !cache.passes() {
+            cache.outcome = Some(FixOutcome::Refused);
+            continue;
+        }
+        record(at, cache);
+        // A target that does not come by for one does not for the others.
+        let patience = PATIENCE.saturating_sub(began.elapsed()).max(2 * SETTLES);
+        act(pid, cache, mailbox.as_ref(), patience);
+        record(at, cache);
+    }
+}
+
+fn mailbox_of(pid: i32) -> Option<Mailbox> {
+    let process = Running::find(pid)?;
+    let found = live::find(&process).ok()??;
+    Mailbox::open(&process, &found).ok()?
+}
+
+fn act(pid: i32, cache: &mut FixCache, mailbox: Option<&Mailbox>, patience: Duration) {
+    let before = resident(pid);
+    if cache.means == FixMeans::PageOut {
+        match page_out::page_out(pid) {
+            Ok(()) => std::thread::sleep(SETTLES),
+            Err(why) => return fail(cache, &why.to_string()),
+        }
+        cache.outcome = Some(FixOutcome::GivenBack);
+    } else {
+        let Some((mailbox, order)) = mailbox.zip(order(cache)) else {
+            return fail(cache, "the way into the process is gone");
+        };
+        match mailbox.post(&[order], patience) {
+            Ok(replies) => take(cache, replies.first().copied().unwrap_or(Reply::Pending)),
+            Err(why) => return fail(cache, &why.to_string()),
+        }
+    }
+    if cache.outcome == Some(FixOutcome::GivenBack) {
+        let after = resident(pid);
+        cache.given_bytes = before
+            .zip(after)
+            .map(|(before, after)| before.saturating_sub(after));
+    }
+}
+
+fn fail(cache: &mut FixCache, why: &str) {
+    cache.outcome = Some(FixOutcome::Failed);
+    cache.detail = Some(why.to_owned());
+}
+
+/// What is in memory and not given up already.
+fn resident(pid: i32) -> Option<u64> {
+    let rollup = smaps::rollup(&ProcDir::open(pid).ok()?).ok()?;
+    Some(rollup.rss_bytes.saturating_sub(rollup.lazy_free_bytes))
+}
+
+fn order(cache: &FixCache) -> Option<Order> {
+    let mut arguments = [0; ARGUMENTS];
+    let verb = match cache.means {
+        FixMeans::Allocator => Verb::TrimHeap,
+        FixMeans::Sqlite => Verb::ReleaseSqlite,
+        FixMeans::Python => Verb::CollectPython,
+        FixMeans::Registered => {
+            let (number, generation) = cache.place?;
+            arguments[..3].copy_from_slice(&[number, generation, cache.limit_bytes?]);
+            Verb::ShrinkCache
+        }
+        FixMeans::PageOut | FixMeans::Runtime => return None,
+    };
+    Some(Order { verb, arguments })
+}
+
+fn take(cache: &mut FixCache, reply: Reply) {
+    let (outcome, detail) = match reply {
+        Reply::Ended => (FixOutcome::Vanished, None),
+        Reply::Pending => (FixOutcome::Pending, Some(never_quiet(cache.means))),
+        Reply::Answered {
+            answer, arguments, ..
+        } if answer == Answer::Done => {
+            return done(cache, [0, 1, 2].map(|at| arguments[GIVEN + at]));
+        }
+        Reply::Answered { answer, detail, .. } => said(cache.means, answer, detail),
+    };
+    cache.outcome = Some(outcome);
+    cache.detail = detail.map(str::to_owned);
+}
+
+fn done(cache: &mut FixCache, [first, took_ns, last]: [u64; 3]) {
+    cache.outcome = Some(FixOutcome::GivenBack);
+    cache.pause_ms = Some(in_ms(took_ns));
+    match cache.means {
+        FixMeans::Registered => {
+            cache.size_bytes = Some(last);
+            cache.freed_bytes = Some(first.saturating_sub(last));
+        }
+        FixMeans::Sqlite => cache.freed_bytes = Some(last),
+        FixMeans::Python => cache.detail = Some(format!("{last} objects collected")),
+        _ => {}
+    }
+}
+
+/// Why nothing was done.
+fn said(means: FixMeans, answer: Answer, detail: u64) -> (FixOutcome, Option<&'static str>) {
+    match (means, answer) {
+        (_, Answer::Failed) if detail == libc::EAGAIN as u64 => {
+            (FixOutcome::Failed, Some("it takes no more calls just now"))
+        }
+        (_, Answer::Failed) => (FixOutcome::Failed, None),
+        (FixMeans::Sqlite, Answer::Protected) => (
+            FixOutcome::Refused,
+            Some(
+                "this sqlite was not built with SQLITE_ENABLE_MEMORY_MANAGEMENT; the program can run \
+                 `PRAGMA shrink_memory` itself, or register its connections (memguard.h)",
+            ),
+        ),
+        (FixMeans::Python, Answer::NotNow) => (
+            FixOutcome::Refused,
+            Some("the program has switched the collector off (gc.disable)"),
+        ),
+        (FixMeans::Python, Answer::Gone) => (
+            FixOutcome::Refused,
+            Some("its Python was loaded in a way that hides its functions"),
+        ),
+        (_, Answer::Gone | Answer::OtherObject) => (FixOutcome::Vanished, None),
+        (_, Answer::Malformed) => (FixOutcome::Failed, Some("it did not understand")),
+        _ => (FixOutcome::Refused, None),
+    }
+}
+
+fn never_quiet(means: FixMeans) -> &'static str {
+    match means {
+        FixMeans::Registered => {
+            "it called memguard_poll at no time meanwhile (or, where the cache allows it, waited nowhere)"
+        }
+        FixMeans::Python => "its main thread ran no bytecode meanwhile",
+        _ => "no thread of it came to wait in poll, select, epoll_wait, accept or sleep meanwhile",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(means: FixMeans) -> FixCache {
+        FixCache::new(means, "x")
+    }
+
+    fn answered(answer: Answer, words: [u64; 3]) -> Reply {
+        let mut arguments = [0; ARGUMENTS];
+        arguments[GIVEN..GIVEN + 3].copy_from_slice(&words);
+        Reply::Answered {
+            answer,
+            detail: 0,
+            arguments,
+        }
+    }
+
+    #[test]
+    fn what_a_cache_gave_is_told_from_what_the_kernel_saw() {
+        let mut pages = cache(FixMeans::Registered);
+        take(&mut pages, answered(Answer::Done, [100, 2_500_000, 40]));
+        assert_eq!(pages.outcome, Some(FixOutcome::GivenBack));
+        assert_eq!(
+            (pages.pause_ms, pages.freed_bytes, pages.size_bytes),
+            (Some(2.5), Some(60), Some(40))
+        );
+        assert_eq!(pages.given_bytes, None);
+    }
+
+    #[test]
+    fn nothing_done_says_why() {
+        let mut python = cache(FixMeans::Python);
+        take(&mut python, answered(Answer::NotNow, [0; 3]));
+        assert_eq!(python.outcome, Some(FixOutcome::Refused));
+        assert!(python.detail.unwrap().contains("gc.disable"));
+        let mut sqlite = cache(FixMeans::Sqlite);
+        take(&mut sqlite, answered(Answer::Protected, [0; 3]));
+        assert!(sqlite.detail.unwrap().contains("PRAGMA shrink_memory"));
+        let mut idle = cache(FixMeans::Allocator);
+        take(&mut idle, Reply::Pending);
+        assert_eq!(idle.outcome, Some(FixOutcome::Pending));
+        assert!(idle.detail.unwrap().contains("epoll_wait"));
+    }
+
+    #[test]
+    fn a_registered_cache_is_named_with_its_limit() {
+        let mut pages = cache(FixMeans::Registered);
+        assert!(order(&pages).is_none());
+        (pages.place, pages.limit_bytes) = (Some((3, 7)), Some(64));
+        assert_eq!(order(&pages).unwrap().arguments[..3], [3, 7, 64]);
+    }
+}
