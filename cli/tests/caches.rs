@@ -175,8 +175,8 @@ fn a_registered_cache_shrinks_to_its_limit() {
     .unwrap();
     let config = config.to_str().unwrap().to_owned();
     let pid = program.pid();
+    let words = ["--kind", "caches", "--yes", "--config", &config];
     let done = std::thread::scope(|scope| {
-        let words = ["--kind", "caches", "--yes", "--config", &config];
         let fixing = scope.spawn(|| fix(&folder, pid, &words).0);
         // It waits for the program, which stands still before.
         std::thread::sleep(Duration::from_millis(1500));

@@ -100,8 +100,10 @@ fn take(cache: &mut FixCache, reply: Reply) {
         Reply::Ended => (FixOutcome::Vanished, None),
         Reply::Pending => (FixOutcome::Pending, Some(never_quiet(cache.means))),
         Reply::Answered {
-            answer, arguments, ..
-        } if answer == Answer::Done => {
+            answer: Answer::Done,
+            arguments,
+            ..
+        } => {
             return done(cache, [0, 1, 2].map(|at| arguments[GIVEN + at]));
         }
         Reply::Answered { answer, detail, .. } => said(cache.means, answer, detail),

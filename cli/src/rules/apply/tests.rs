@@ -86,6 +86,7 @@ fn after(rules: &str) -> Report {
     let rules = Rules {
         rules: toml::parse("memguard.toml", rules).expect(rules),
         suppressions: vec![],
+        ..Rules::default()
     };
     let mut report = report();
     rules.apply(&mut report);
@@ -261,6 +262,7 @@ fn severity_is_shown_told_and_never_acted_on() {
     Rules {
         rules,
         suppressions: vec![],
+        ..Rules::default()
     }
     .apply(&mut young);
     assert_eq!(
@@ -319,6 +321,7 @@ fn suppressions_of_lsan_hide_heap_findings() {
     let rules = Rules {
         rules: vec![],
         suppressions: lsan::parse("lsan.supp", "leak:shop\nleak:nothing\n").unwrap(),
+        ..Rules::default()
     };
     rules.apply(&mut report);
     let kinds: Vec<Kind> = report.findings.iter().map(|one| one.kind).collect();
