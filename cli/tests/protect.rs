@@ -239,6 +239,11 @@ fn sockets_that_a_child_has_too() {
 }
 
 #[test]
+fn sockets_that_a_thread_with_its_own_table_has_too() {
+    Program::start("unshared").only_by("owner");
+}
+
+#[test]
 fn sockets_with_a_duplicate() {
     Program::start("duplicated").only_by("owner");
 }

@@ -346,7 +346,7 @@ fn idle_enough(case: &Case<'_>, socket: &SocketFact) -> FixGate {
 /// The longest of the three, and why it is asked.
 fn window(floor: f64, woken: f64, first_look: f64) -> (f64, &'static str) {
     if first_look > floor.max(woken) {
-        (first_look, ": it moved since the first look")
+        (first_look, ", the time since the first look")
     } else if woken > floor {
         (woken, ", 4 times a pause after which one was used again")
     } else {

@@ -3,7 +3,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::kernel::ProcDir;
+use super::same_file::has_own_table;
+use crate::kernel::{ProcDir, threads};
 use rustix::fs::{OFlags, RawDir};
 
 /// What the kernel calls a timerfd, all of which share one inode.
@@ -38,6 +39,9 @@ impl Owners {
         for pid in pids {
             if found.look(pid, inodes).is_none() && pid != 1 {
                 found.hidden += usize::from(is_alive(pid));
+            }
+            for thread in with_own_table(pid) {
+                found.look(thread, inodes);
             }
         }
         found.by_timer = super::same_file::counts(&found.timers);
@@ -83,6 +87,15 @@ impl Owners {
     pub fn of_inode(&self, inode: u64) -> &[Owner] {
         self.by_inode.get(&inode).map_or(&[], Vec::as_slice)
     }
+}
+
+/// Threads that took a descriptor table of their own, by unshare(2): what they
+/// hold is listed under their own numbers only.
+fn with_own_table(pid: i32) -> Vec<i32> {
+    let ids = ProcDir::open(pid).and_then(|dir| threads::ids(&dir));
+    let mut ids = ids.unwrap_or_default();
+    ids.retain(|tid| *tid != pid && has_own_table(pid, *tid));
+    ids
 }
 
 fn is_alive(pid: i32) -> bool {

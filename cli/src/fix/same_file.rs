@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use super::owners::Owner;
 
 const KCMP_FILE: libc::c_int = 0;
+const KCMP_FILES: libc::c_int = 2;
 
 /// How often each one's file is open; what the kernel does not tell is
 /// missing.
@@ -35,17 +36,28 @@ pub fn counts(open: &[Owner]) -> HashMap<Owner, usize> {
     counted.collect()
 }
 
+/// Whether a thread has another descriptor table than its process.
+#[must_use]
+pub fn has_own_table(pid: i32, tid: i32) -> bool {
+    let answer = kcmp(KCMP_FILES, (pid, 0), (tid, 0));
+    answer.is_some_and(|order| order != Ordering::Equal)
+}
+
 /// None when one of them is gone, or may not be asked about.
 fn compare(one: Owner, other: Owner) -> Option<Ordering> {
+    kcmp(KCMP_FILE, (one.pid, one.fd), (other.pid, other.fd))
+}
+
+fn kcmp(what: libc::c_int, one: (i32, i32), other: (i32, i32)) -> Option<Ordering> {
     // SAFETY: numbers only; the kernel reads and writes no memory of ours.
     let answer = unsafe {
         libc::syscall(
             libc::SYS_kcmp,
-            one.pid,
-            other.pid,
-            KCMP_FILE,
-            libc::c_long::from(one.fd),
-            libc::c_long::from(other.fd),
+            one.0,
+            other.0,
+            what,
+            libc::c_long::from(one.1),
+            libc::c_long::from(other.1),
         )
     };
     match answer {

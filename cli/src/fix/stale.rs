@@ -10,7 +10,7 @@ use super::owners::{Owner, Owners};
 use super::plan::Wish;
 use crate::detect::Found;
 use crate::kernel::descriptors::fdinfo;
-use crate::kernel::{Descriptors, Facts, Kind as Seen, ProcDir, descriptors::Depth};
+use crate::kernel::{Facts, Kind as Seen, ProcDir};
 use crate::model::{Fix, FixItem, FixOutcome};
 use crate::snapshot::facts::RegistrationFact;
 use crate::snapshot::{Snapshot, Thing};
@@ -80,7 +80,8 @@ impl Holders {
     }
 }
 
-/// Takes the entry out, and asks the kernel whether it is gone.
+/// Takes the entry out; the kernel says whether it had one of that file and
+/// number. Only where it had none its whole list is asked, which may be long.
 ///
 /// # Errors
 /// [`Untouched::Vanished`] when it was gone before, or is not stale any more.
@@ -88,23 +89,28 @@ pub fn remove(hold: &Hold, dir: &ProcDir, item: &FixItem) -> Result<FixOutcome, 
     let (Some(epoll), Some(fd)) = (item.fd, item.entry) else {
         return Err(Untouched::Vanished);
     };
-    let before = listed(dir, epoll, fd, item.object);
-    if before == 0 || is_current(dir, fd, item.object) {
+    if is_current(dir, fd, item.object) {
         return Err(Untouched::Vanished);
     }
-    for holder in whoever_has(dir, item.object).into_iter().take(MOST_TRIED) {
+    let own = own_descriptors(dir, item.object);
+    let others = || {
+        Owners::of(&[item.object.1].into())
+            .of_inode(item.object.1)
+            .to_vec()
+    };
+    let others = std::iter::once_with(others).flatten();
+    for holder in own.chain(others).take(MOST_TRIED) {
         // Of another file with that inode the epoll has no entry: nothing happens.
         match epoll::remove(hold, Entry { epoll, fd }, holder) {
-            Ok(()) => break,
+            Ok(()) => return Ok(FixOutcome::Removed),
             Err(Untouched::Vanished) => {}
             Err(why) => return Err(why),
         }
     }
-    Ok(if listed(dir, epoll, fd, item.object) < before {
-        FixOutcome::Removed
-    } else {
-        FixOutcome::Failed
-    })
+    match listed(dir, epoll, fd, item.object) {
+        0 => Err(Untouched::Vanished),
+        _ => Ok(FixOutcome::Failed),
+    }
 }
 
 /// How often the epoll lists this object under this number.
@@ -126,19 +132,11 @@ fn is_current(dir: &ProcDir, fd: i32, object: (u64, u64)) -> bool {
         .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == object)
 }
 
-/// Descriptors of that inode: the target's own first, then other processes'.
-fn whoever_has(dir: &ProcDir, object: (u64, u64)) -> Vec<Owner> {
-    let open = Descriptors::read(dir, Depth::Facts).map(|all| all.open);
-    let open = open.unwrap_or_default().into_iter();
-    let mut owners: Vec<Owner> = open
-        .filter(|row| (row.device, row.inode) == object)
-        .map(|row| Owner {
-            pid: dir.pid(),
-            fd: row.fd,
-        })
-        .collect();
-    if owners.is_empty() {
-        owners.extend(Owners::of(&[object.1].into()).of_inode(object.1));
-    }
-    owners
+/// The target's own descriptors of that object, looked at one by one: a
+/// process with thousands of entries has as many descriptors.
+fn own_descriptors(dir: &ProcDir, object: (u64, u64)) -> impl Iterator<Item = Owner> {
+    let numbers = dir.numbers("fd").unwrap_or_default().into_iter();
+    let is_one = move |fd: &i32| is_current(dir, *fd, object);
+    let pid = dir.pid();
+    numbers.filter(is_one).map(move |fd| Owner { pid, fd })
 }

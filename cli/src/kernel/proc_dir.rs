@@ -5,8 +5,9 @@
 
 use super::KernelError;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, RawDir, openat};
 use rustix::io::Errno;
+use std::mem::MaybeUninit;
 
 /// No file below `/proc/PID` that memguard reads whole is larger than this;
 /// more is cut off, so that a hostile process cannot fill our memory.
@@ -72,6 +73,23 @@ impl ProcDir {
     pub fn open_file(&self, file: &str, flags: OFlags) -> Result<OwnedFd, KernelError> {
         openat(self.fd(), file, flags | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| self.error(file, errno))
+    }
+
+    /// The numbers that a folder like `fd` or `task` lists, ascending.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn numbers(&self, folder: &str) -> Result<Vec<i32>, KernelError> {
+        let listed = self.open_file(folder, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
+        let mut entries = RawDir::new(&listed, &mut buffer);
+        let mut numbers = Vec::new();
+        while let Some(entry) = entries.next() {
+            let entry = entry.map_err(|errno| self.error(folder, errno))?;
+            numbers.extend(entry.file_name().to_str().unwrap_or("").parse::<i32>().ok());
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
     }
 
     /// The inode that names a namespace, from a link like `net:[4026531840]`.

@@ -2,9 +2,8 @@
 
 use super::blocked::{self, Blocked};
 use super::{KernelError, ProcDir, text};
-use rustix::fs::{OFlags, RawDir};
+use rustix::fs::OFlags;
 use std::collections::BTreeSet;
-use std::mem::MaybeUninit;
 
 /// One thread.
 #[derive(Clone, Debug)]
@@ -62,16 +61,7 @@ pub fn in_use(threads: &[Thread]) -> BTreeSet<i32> {
 
 /// The thread ids of a process, the first thread included.
 pub fn ids(dir: &ProcDir) -> Result<Vec<i32>, KernelError> {
-    let tasks = dir.open_file("task", OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let mut buffer = vec![MaybeUninit::uninit(); 32 << 10];
-    let mut entries = RawDir::new(&tasks, &mut buffer);
-    let mut ids = Vec::new();
-    while let Some(entry) = entries.next() {
-        let entry = entry.map_err(|errno| dir.error("task", errno))?;
-        ids.extend(entry.file_name().to_str().unwrap_or("").parse::<i32>().ok());
-    }
-    ids.sort_unstable();
-    Ok(ids)
+    dir.numbers("task")
 }
 
 /// Threads whose stacks are looked for.
