@@ -88,6 +88,37 @@ impl Server {
         assert_eq!(&answer, b"ping");
     }
 
+    /// Does something while clients come and go: then it comes by hooks.
+    fn while_it_serves<T>(&self, work: impl FnOnce() -> T) -> T {
+        let over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                    self.assert_serves();
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let done = work();
+            over.store(true, std::sync::atomic::Ordering::Relaxed);
+            done
+        })
+    }
+
+    /// Long enough that nothing was used since the first of two looks, by
+    /// stamps of whole seconds.
+    fn stand_unused(&self) {
+        self.while_it_serves(|| std::thread::sleep(Duration::from_secs(4)));
+    }
+
+    /// What it answers, so many bytes.
+    fn told(&self, command: &[u8], bytes: usize) -> String {
+        let mut client = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        client.write_all(command).unwrap();
+        let mut answer = vec![0; bytes];
+        client.read_exact(&mut answer).unwrap();
+        String::from_utf8(answer).unwrap()
+    }
+
     /// No connection to it waits in CLOSE_WAIT.
     #[track_caller]
     fn assert_none_half_closed(&self) {
@@ -258,27 +289,67 @@ fn a_program_that_sigpipe_would_kill_and_that_stands_still_keeps_its_connections
 fn a_program_that_sigpipe_would_kill_is_hung_up_on_and_lives() {
     let server = Server::start("forgotten", 30);
     let before = server.open();
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let (exit, report) = std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !over.load(std::sync::atomic::Ordering::Relaxed) {
-                server.assert_serves();
-                std::thread::sleep(Duration::from_millis(20));
-            }
-        });
-        let done = server.fix(&["--yes", "--rate", "unlimited"]);
-        over.store(true, std::sync::atomic::Ordering::Relaxed);
-        done
-    });
+    server.blame("connect_upstream");
+    let fix = || server.fix(&["--yes", "--rate", "unlimited"]);
+    let (exit, report) = server.while_it_serves(fix);
     assert_fixed((exit, &report), "neutered", 30);
     server.wait_for_open(before);
     server.assert_none_half_closed();
-    let mut client = TcpStream::connect(("127.0.0.1", server.port)).unwrap();
-    client.write_all(b"flood").unwrap();
-    let mut answer = [0; 6];
-    client.read_exact(&mut answer).unwrap();
-    assert_eq!(&answer, b"took 0");
+    assert_eq!(server.told(b"flood", 6), "took 0");
     server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn a_parked_file_is_back_when_touched_and_closed_when_not() {
+    let server = Server::start("files", 6);
+    let before = server.open();
+    server.blame("open_report");
+    let (exit, plain) = server.fix(&["--yes"]);
+    assert_eq!(exit, 5, "{plain}");
+    assert_gate(&plain, "way");
+    server.stand_unused();
+    let fix = |also: &[&str]| {
+        let args = [&["--yes", "--retire", "--kind", "files"], also].concat();
+        server.while_it_serves(|| server.fix(&args))
+    };
+    let (exit, parked) = fix(&[]);
+    assert_fixed((exit, &parked), "retired", 6);
+    server.wait_for_open(before + 6);
+    assert_eq!(server.told(b"reads", 7), "whole 2");
+    let (_, ended) = fix(&["--quarantine", "0s"]);
+    assert_eq!(outcomes(&ended, "closed-retired").len(), 4, "{ended}");
+    let restored = outcomes(&ended, "restored");
+    assert_eq!(restored.len(), 2, "{ended}");
+    for item in restored {
+        assert!(
+            item["detail"].as_str().unwrap().contains("false alarm"),
+            "{item}"
+        );
+    }
+    server.wait_for_open(before);
+    assert_eq!(server.told(b"reads", 7), "whole 2");
+    server.held.kill();
+}
+
+#[test]
+fn parked_files_are_set_back() {
+    let server = Server::start("files", 3);
+    let before = server.open();
+    server.blame("open_report");
+    server.stand_unused();
+    let fix = || server.fix(&["--yes", "--retire"]);
+    let (exit, parked) = server.while_it_serves(fix);
+    assert_fixed((exit, &parked), "retired", 3);
+    let word = server.held.word();
+    let undo = || json(server.dir(), &["undo", "--format", "json", &word]);
+    let undone = server.while_it_serves(undo);
+    assert_eq!(undone["items"].as_array().unwrap().len(), 3, "{undone}");
+    for item in undone["items"].as_array().unwrap() {
+        assert_eq!(item["outcome"], "restored", "{undone}");
+    }
+    server.wait_for_open(before);
+    assert_eq!(server.told(b"reads", 7), "whole 2");
     server.held.kill();
 }
 

@@ -74,6 +74,13 @@ fn with(word: u64, kind: u64) -> u64 {
 
 /// The next use of this number is to be noticed. By the thread at the mailbox.
 pub fn mark(fd: u32, object: (u64, u64)) -> Wish {
+    if let Some(trap) = traps::place(fd) {
+        match kind(trap.what.load(Ordering::Acquire)) {
+            state::RESTORED => let_go(fd, trap),
+            state::RETIRED | state::BUSY => return Wish::Used,
+            _ => {}
+        }
+    }
     match traps::set(fd, state::MARKED, object) {
         Some(()) => Wish::Done,
         None => Wish::Failed(-(libc::ENOMEM as isize)),
@@ -222,9 +229,14 @@ fn swap_in(fd: u32, trap: &Trap, word: u64) {
 }
 
 /// Puts the file back, and parks it no longer. Says whether the program has
-/// used it.
+/// used it. A child in this memory puts it back in its own table, and changes
+/// nothing else: what is parked is its parent's.
 pub fn restore(fd: u32) -> Option<Wish> {
     let trap = traps::place(fd)?;
+    if !descriptors::ours() {
+        used(fd);
+        return Some(Wish::Done);
+    }
     match kind(trap.what.load(Ordering::Acquire)) {
         state::RESTORED => {
             let_go(fd, trap);

@@ -1,7 +1,10 @@
 //! `memguard fix`.
 
+use std::time::Duration;
+
 use clap::Args;
 
+use super::time::parse_span;
 use super::{OutputArgs, RulesArgs, SelectArgs};
 
 /// Items a second.
@@ -22,7 +25,7 @@ pub enum Rate {
     memguard fix server --kind caches --dry-run  ways to give memory back, with the pause that each may cost\n  \
     memguard fix server --raise-limit --yes      more descriptors, as many as it may have\n\n\
     Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes\n\
-    it itself; a timer is stopped and can be set back with `memguard undo`.\n\n\
+    it itself; a timer is stopped and can be set back with `memguard undo`, as a parked file can.\n\n\
     `--kind caches` is apart: it gives back what the allocator has free, and asks caches that the program has\n\
     registered (memguard.h) to shrink to their limit in memguard.toml. It is done only where it is named.\n\n\
     Never touched, whatever the verdict: listening sockets, descriptors 0 to 2, inherited ones, those with a second\n\
@@ -57,6 +60,12 @@ pub struct FixArgs {
     /// Also raise the limit on descriptors as far as the program may have it, unless it uses select
     #[arg(long)]
     pub raise_limit: bool,
+    /// Also park unused files, and close those that stayed parked for a quarantine
+    #[arg(long)]
+    pub retire: bool,
+    /// How long a parked file waits to be touched, before a later run with --retire closes it
+    #[arg(long, default_value = "10m", value_parser = parse_span, value_name = "SPAN")]
+    pub quarantine: Duration,
     /// Objects a second, or `unlimited`
     #[arg(long, default_value = "200", value_parser = parse_rate, value_name = "N")]
     pub rate: Rate,

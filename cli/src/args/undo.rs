@@ -10,7 +10,7 @@ use super::Format;
     after_help = "Examples:\n  memguard undo                     what can be set back\n  \
     memguard undo 4312                set back what was done to process 4312\n  \
     memguard undo 19d3c2b1d7a-4312.0  set back one action, by its id\n\n\
-    Timers that `memguard fix` stopped run again as before. What their owner closed cannot be opened again."
+    Timers that `memguard fix` stopped run again as before, and parked files are back. What their owner closed cannot be opened again."
 )]
 pub struct UndoArgs {
     /// A pid, or the id of an action; without it nothing is done but a list

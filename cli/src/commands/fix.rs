@@ -15,14 +15,15 @@ use crate::error::{Error, TargetError};
 use crate::fix::ladder::{Pace, climb};
 use crate::fix::plan::{Wish, confirm, plan};
 use crate::fix::protect::Protection;
-use crate::fix::undo::setting;
+use crate::fix::retire::end_due;
+use crate::fix::undo::{pending, setting};
 use crate::fix::{caches, limit};
 use crate::model::{
     Fix, FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict,
 };
 use crate::snapshot::{Snapshot, of_target};
-use crate::state::State;
-use crate::state::audit::Journal;
+use crate::state::audit::{Action, Journal, read};
+use crate::state::{Folder, State};
 use rustix::time::Itimerspec;
 
 /// Between the two looks that must agree.
@@ -72,6 +73,13 @@ fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
             None
         }
     };
+    // What ends here is not to be parked by the same run.
+    let ended = if args.retire {
+        end_quarantine(args, pid, journal.as_mut())
+    } else {
+        Vec::new()
+    };
+    spare(&mut plan.items, &ended);
     if let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) {
         limit::raise(pid, limit);
         let line = limit_line(limit);
@@ -95,6 +103,43 @@ fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
             .is_some_and(|journal| journal.add(at, item, timer).is_ok())
     };
     climb(plan, pid, &mut pace(args, &mut progress, &mut kept));
+    plan.items.extend(ended);
+}
+
+/// What the program has just shown that it uses is not parked again.
+fn spare(items: &mut [FixItem], ended: &[FixItem]) {
+    let used = |item: &FixItem| item.outcome == Some(FixOutcome::Restored);
+    let used: Vec<Option<i32>> = ended
+        .iter()
+        .filter(|item| used(item))
+        .map(|item| item.fd)
+        .collect();
+    for item in items.iter_mut().filter(|item| item.action == Fix::Retire) {
+        if used.contains(&item.fd) {
+            item.outcome = Some(FixOutcome::Refused);
+            item.detail = Some("the program has just used it".to_owned());
+        }
+    }
+}
+
+/// What was parked long enough by earlier runs.
+fn end_quarantine(args: &FixArgs, pid: i32, journal: Option<&mut Journal>) -> Vec<FixItem> {
+    let actions = Folder::open().and_then(|folder| read(&folder));
+    let parked = pending(&actions.unwrap_or_default()).into_iter();
+    let parked = parked.filter(|action| action.action == Fix::Retire);
+    let ended = end_due(parked.collect(), pid, args.quarantine);
+    if let Some(journal) = journal {
+        for (action, item) in &ended {
+            // One that cannot be kept is asked about again.
+            let _ = journal.write(&Action {
+                at: jiff::Timestamp::now(),
+                outcome: item.outcome,
+                detail: item.detail.clone(),
+                ..action.clone()
+            });
+        }
+    }
+    ended.into_iter().map(|(_, item)| item).collect()
 }
 
 /// For the log: a limit is no object, so it has words only.
@@ -140,6 +185,7 @@ fn wish(args: &FixArgs) -> Result<Wish, Error> {
     Ok(Wish {
         findings: args.findings.clone(),
         min_age: args.select.min_age,
+        retire: args.retire,
         protection: Protection::default()
             .with(&care(&args.rules)?)
             .and(args.protect_port.iter().copied(), [])

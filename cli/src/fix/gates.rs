@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::owners::{Owner, Owners};
 use super::protect::Protection;
+use super::retire::Seen;
 use crate::detect::Found;
 use crate::detect::lifetimes::lifetimes;
 use crate::detect::model::constants::TIMES_WOKEN;
@@ -34,9 +35,12 @@ pub struct Case<'a> {
     pub protection: &'a Protection,
     /// Replaces the fixed floors
     pub min_age: Option<Duration>,
+    /// Locks and mappings of files, where files are to be retired
+    pub files: Option<&'a Seen>,
 }
 
-fn gate(name: &str, open: bool, fact: impl Into<String>) -> FixGate {
+/// One condition.
+pub(super) fn gate(name: &str, open: bool, fact: impl Into<String>) -> FixGate {
     FixGate {
         name: name.to_owned(),
         open,
@@ -177,7 +181,10 @@ fn one_owner(case: &Case<'_>) -> FixGate {
     if fact(case).is_some_and(|fact| fact.what == "timerfd") {
         return one_timer(case.owners.of_timer(own));
     }
-    let owners = case.owners.of_inode(inode);
+    let owners = match fact(case) {
+        Some(file) if file.what == "regular" => case.owners.of_file(file.object),
+        _ => case.owners.of_inode(inode),
+    };
     let others = owners.iter().filter(|owner| **owner != own).count();
     let (open, said) = match (owners.contains(&own), others) {
         (_, 1..) => (
@@ -326,7 +333,12 @@ fn nothing_to_send(socket: &SocketFact) -> FixGate {
 /// and since the first of two looks.
 fn idle_enough(case: &Case<'_>, socket: &SocketFact) -> FixGate {
     let last = socket.sent_ms.min(socket.received_ms);
-    let Some(idle) = last.map(|ms| ms as f64 / 1000.0) else {
+    idle(case, last.map(|ms| ms as f64 / 1000.0))
+}
+
+/// The same for whatever is dated otherwise.
+pub(super) fn idle(case: &Case<'_>, idle_s: Option<f64>) -> FixGate {
+    let Some(idle) = idle_s else {
         return gate("traffic", false, "its times are not known");
     };
     let woken = TIMES_WOKEN * case.found.measured.woken_gap_ms as f64 / 1000.0;

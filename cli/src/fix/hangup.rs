@@ -8,7 +8,6 @@
 use std::collections::HashSet;
 use std::os::fd::AsFd;
 
-use super::inside::Inside;
 use super::means::{Means, settle_with};
 use super::outside::{self, Untouched};
 use crate::kernel::descriptors::Depth;
@@ -37,8 +36,7 @@ pub fn hang_up(means: &Means, items: &mut [FixItem], silent: &[usize]) -> Vec<us
 
 /// Those that the program was told about, and can bear to lose.
 fn told(means: &Means, items: &mut [FixItem], sockets: &[usize]) -> Vec<usize> {
-    let inside = Inside::of(means.dir.pid()).ok().flatten();
-    let answers = match &inside {
+    let answers = match means.inside() {
         Some(inside) => {
             let asked: Vec<&FixItem> = sockets.iter().map(|at| &items[*at]).collect();
             inside.expect_hang_ups(&asked)

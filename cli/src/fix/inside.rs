@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::time::{Itimerspec, Timespec};
 use shm_protocol::codes::Kind;
 use shm_protocol::fds::FdInfo;
-use shm_protocol::mailbox::{ARGUMENTS, Answer, NEW_TIMER, OLD_TIMER, Verb};
+use shm_protocol::mailbox::{ARGUMENTS, Answer, NEW_TIMER, OLD_TIMER, SLOTS, Verb};
 
 use super::mailbox::{Mailbox, Order, Reply};
 use super::outside::Untouched;
@@ -70,8 +70,7 @@ impl Inside {
     /// # Errors
     /// It is another object by now, or the kernel refused.
     pub fn close_lost(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
-        let mut all = self.close_all_lost(&[item]);
-        all.pop().unwrap_or(Err(Untouched::Vanished))
+        self.ask_of(Verb::CloseLost, item, FixOutcome::ClosedLost)
     }
 
     /// The same for many, as many at once as there is room for. One result an
@@ -88,6 +87,67 @@ impl Inside {
         self.ask_of_all(Verb::ExpectHangUp, items, FixOutcome::Neutered)
     }
 
+    /// Has the target notice the next use of a file. `Retired` where it does.
+    ///
+    /// # Errors
+    /// It is another object by now, or the kernel refused.
+    pub fn mark_to_retire(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
+        self.ask_of(Verb::MarkToRetire, item, FixOutcome::Retired)
+    }
+
+    /// Has the target park a file that it was told to notice uses of. Refused
+    /// when there were some.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn retire(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
+        self.ask_of(Verb::Retire, item, FixOutcome::Retired)
+    }
+
+    /// Has the target put a parked file back, if its program has not.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn give_back(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
+        self.ask_back(Verb::GiveBack, item, FixOutcome::Restored)
+    }
+
+    /// Has the target close a parked file for good. `Restored` when its program
+    /// had used it, and so has it back.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn end_retired(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
+        self.ask_back(Verb::EndRetired, item, FixOutcome::ClosedRetired)
+    }
+
+    /// What has changed since it was parked is back with its program.
+    fn ask_back(
+        &self,
+        verb: Verb,
+        item: &FixItem,
+        done: FixOutcome,
+    ) -> Result<FixOutcome, Untouched> {
+        let order = self.about(verb, item).ok_or(Untouched::Vanished)?;
+        match self.ask(order)? {
+            Reply::Answered {
+                answer: Answer::Changed,
+                ..
+            } => Ok(FixOutcome::Restored),
+            reply => outcome(reply, done),
+        }
+    }
+
+    fn ask_of(
+        &self,
+        verb: Verb,
+        item: &FixItem,
+        done: FixOutcome,
+    ) -> Result<FixOutcome, Untouched> {
+        let mut all = self.ask_of_all(verb, &[item], done);
+        all.pop().unwrap_or(Err(Untouched::Vanished))
+    }
+
     fn ask_of_all(
         &self,
         verb: Verb,
@@ -96,7 +156,7 @@ impl Inside {
     ) -> Vec<Result<FixOutcome, Untouched>> {
         let orders: Vec<Option<Order>> = items.iter().map(|item| self.about(verb, item)).collect();
         let known: Vec<Order> = orders.iter().copied().flatten().collect();
-        let mut replies = match self.mailbox.post(&known, self.patience) {
+        let mut replies = match self.post_all(&known) {
             Ok(replies) => replies.into_iter(),
             Err(error) => return items.iter().map(|_| Err(unwritable(&error))).collect(),
         };
@@ -108,6 +168,20 @@ impl Inside {
                 None => Err(Untouched::Vanished),
             })
             .collect()
+    }
+
+    /// Mailbox by mailbox, for as long as the target comes by.
+    fn post_all(&self, orders: &[Order]) -> io::Result<Vec<Reply>> {
+        let mut replies = Vec::with_capacity(orders.len());
+        for some in orders.chunks(SLOTS) {
+            let answers = self.mailbox.post(some, self.patience)?;
+            let idle = answers.iter().all(|reply| *reply == Reply::Pending);
+            replies.extend(answers);
+            if idle {
+                break;
+            }
+        }
+        Ok(replies)
     }
 
     /// A command about an item's descriptor.

@@ -1,11 +1,13 @@
 //! What is done to one item, by its action, and what the kernel shows after.
 
+use std::cell::OnceCell;
 use std::os::fd::AsFd;
 
+use super::inside::Inside;
 use super::ladder::Pace;
 use super::outside::{self, Hold, Untouched};
 use super::owners::Owner;
-use super::{epoll, stale};
+use super::{epoll, retire, stale};
 use crate::kernel::descriptors::Depth;
 use crate::kernel::threads::SigPipe;
 use crate::kernel::{Descriptors, Facts, ProcDir, threads};
@@ -19,6 +21,7 @@ pub struct Means {
     pub(super) hold: Hold,
     pub(super) dir: ProcDir,
     pub(super) sigpipe: SigPipe,
+    inside: OnceCell<Option<Inside>>,
 }
 
 impl Means {
@@ -30,7 +33,14 @@ impl Means {
             hold: Hold::of(pid).ok()?,
             sigpipe: threads::sigpipe(&dir).unwrap_or(SigPipe::Kills),
             dir,
+            inside: OnceCell::new(),
         })
+    }
+
+    /// The way into it, if the library is there and takes commands.
+    pub(super) fn inside(&self) -> Option<&Inside> {
+        let find = || Inside::of(self.dir.pid()).ok().flatten();
+        self.inside.get_or_init(find).as_ref()
     }
 
     /// Does what the item asks for; its outcome where that is known at once.
@@ -41,6 +51,7 @@ impl Means {
         let outcome = match item.action {
             Fix::Eof => self.show_end(item),
             Fix::Disarm => self.disarm(at, item, pace),
+            Fix::Retire => retire::retire(self, item),
             Fix::EpollDel => stale::remove(&self.hold, &self.dir, item).map(Some),
             _ => Ok(Some(FixOutcome::Refused)),
         };

@@ -16,6 +16,7 @@
 //! - [`inside`]: has the target close what it lost and stop its timers, through
 //!   its [`mailbox`]
 //! - [`means`]: what is done to one item, by its action
+//! - [`retire`]: parks unused files, closes them after a quarantine
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - `forced`: for tests only, calls everything a leak
 //! - [`undo`]: sets stopped timers back
@@ -40,6 +41,7 @@ pub mod outside;
 pub mod owners;
 pub mod plan;
 pub mod protect;
+pub mod retire;
 pub mod same_file;
 pub mod stale;
 pub mod undo;

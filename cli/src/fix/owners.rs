@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::same_file::has_own_table;
 use crate::kernel::{ProcDir, threads};
-use rustix::fs::{OFlags, RawDir};
+use rustix::fs::{AtFlags, OFlags, RawDir};
 
 /// What the kernel calls a timerfd, all of which share one inode.
 const TIMER: &[u8] = b"anon_inode:[timerfd]";
@@ -23,6 +23,7 @@ pub struct Owner {
 #[derive(Debug, Default)]
 pub struct Owners {
     by_inode: HashMap<u64, Vec<Owner>>,
+    by_file: HashMap<(u64, u64), Vec<Owner>>,
     timers: Vec<Owner>,
     by_timer: HashMap<Owner, usize>,
     /// Processes whose descriptors we may not see
@@ -33,22 +34,29 @@ impl Owners {
     /// Looks through every process that we may look into.
     #[must_use]
     pub fn of(inodes: &HashSet<u64>) -> Self {
+        Self::with_files(inodes, &HashSet::new())
+    }
+
+    /// The same, and of these files: each descriptor of every process is asked
+    /// what it is.
+    #[must_use]
+    pub fn with_files(inodes: &HashSet<u64>, files: &HashSet<(u64, u64)>) -> Self {
         let mut found = Self::default();
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         for pid in pids {
-            if found.look(pid, inodes).is_none() && pid != 1 {
+            if found.look(pid, inodes, files).is_none() && pid != 1 {
                 found.hidden += usize::from(is_alive(pid));
             }
             for thread in with_own_table(pid) {
-                found.look(thread, inodes);
+                found.look(thread, inodes, files);
             }
         }
         found.by_timer = super::same_file::counts(&found.timers);
         found
     }
 
-    fn look(&mut self, pid: i32, wanted: &HashSet<u64>) -> Option<()> {
+    fn look(&mut self, pid: i32, wanted: &HashSet<u64>, files: &HashSet<(u64, u64)>) -> Option<()> {
         let dir = ProcDir::open(pid).ok()?;
         let links = dir
             .open_file("fd", OFlags::RDONLY | OFlags::DIRECTORY)
@@ -62,6 +70,19 @@ impl Owners {
             let link = rustix::fs::readlinkat(&links, entry.file_name(), Vec::new());
             if link.as_ref().is_ok_and(|text| text.as_bytes() == TIMER) {
                 self.timers.push(Owner { pid, fd });
+            }
+            let is_path = link
+                .as_ref()
+                .is_ok_and(|text| text.as_bytes().starts_with(b"/"));
+            if is_path && !files.is_empty() {
+                let stat = rustix::fs::statat(&links, entry.file_name(), AtFlags::empty());
+                let object = stat.map(|stat| (stat.st_dev, stat.st_ino));
+                if let Some(object) = object.ok().filter(|object| files.contains(object)) {
+                    self.by_file
+                        .entry(object)
+                        .or_default()
+                        .push(Owner { pid, fd });
+                }
             }
             let inode = link
                 .ok()
@@ -80,6 +101,12 @@ impl Owners {
     #[must_use]
     pub fn of_timer(&self, owner: Owner) -> Option<usize> {
         self.by_timer.get(&owner).copied()
+    }
+
+    /// Everyone who has that file open.
+    #[must_use]
+    pub fn of_file(&self, object: (u64, u64)) -> &[Owner] {
+        self.by_file.get(&object).map_or(&[], Vec::as_slice)
     }
 
     /// Everyone who has it open.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::gates::{self, Case};
 use super::owners::Owners;
 use super::protect::Protection;
+use super::retire::{self, Seen};
 use super::stale;
 use crate::detect::Found;
 use crate::model::{Fix, FixGate, FixItem, FixOutcome, FixReport, Kind, Verdict};
@@ -20,6 +21,8 @@ pub struct Wish {
     pub findings: Vec<String>,
     /// Replaces the fixed floors
     pub min_age: Option<Duration>,
+    /// Files may be parked
+    pub retire: bool,
     /// Ports and processes that are never touched
     pub protection: Protection,
 }
@@ -31,10 +34,12 @@ pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
         .iter()
         .filter(|found| found.verdict() == Verdict::Leak && wanted(snapshot, found, wish))
         .collect();
-    let owners = Owners::of(&inodes(snapshot, &leaks));
+    let files = files(snapshot, &leaks, wish);
+    let owners = Owners::with_files(&inodes(snapshot, &leaks), &files);
+    let seen = wish.retire.then(|| Seen::of(snapshot.facts.pid)).flatten();
     let items: Vec<FixItem> = leaks
         .iter()
-        .flat_map(|found| items(snapshot, found, &owners, wish))
+        .flat_map(|found| items(snapshot, found, &owners, seen.as_ref(), wish))
         .collect();
     FixReport {
         schema: FixReport::SCHEMA.to_owned(),
@@ -88,6 +93,16 @@ fn inodes(snapshot: &Snapshot, leaks: &[&Found]) -> HashSet<u64> {
     open.map(|fact| fact.object.1).chain(stale).collect()
 }
 
+/// The files among them, where those may be parked.
+fn files(snapshot: &Snapshot, leaks: &[&Found], wish: &Wish) -> HashSet<(u64, u64)> {
+    let open = leaks.iter().flat_map(|found| &found.descriptors);
+    let facts = open.filter_map(|at| snapshot.descriptors[*at].fact.as_ref());
+    facts
+        .filter(|fact| wish.retire && fact.what == "regular")
+        .map(|fact| fact.object)
+        .collect()
+}
+
 fn notes(owners: &Owners) -> Vec<String> {
     let hidden = (owners.hidden > 0).then(|| {
         format!(
@@ -99,8 +114,14 @@ fn notes(owners: &Owners) -> Vec<String> {
     hidden.into_iter().collect()
 }
 
-fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -> Vec<FixItem> {
-    let mut all = of_descriptors(snapshot, found, owners, wish);
+fn items(
+    snapshot: &Snapshot,
+    found: &Found,
+    owners: &Owners,
+    seen: Option<&Seen>,
+    wish: &Wish,
+) -> Vec<FixItem> {
+    let mut all = of_descriptors(snapshot, found, owners, seen, wish);
     all.extend(stale::items(snapshot, found, owners, wish));
     all
 }
@@ -109,6 +130,7 @@ fn of_descriptors(
     snapshot: &Snapshot,
     found: &Found,
     owners: &Owners,
+    seen: Option<&Seen>,
     wish: &Wish,
 ) -> Vec<FixItem> {
     let id = found.id(snapshot);
@@ -124,8 +146,9 @@ fn of_descriptors(
             owners,
             protection: &wish.protection,
             min_age: wish.min_age,
+            files: seen,
         };
-        let action = action_for(open);
+        let action = action_for(open, wish);
         FixItem {
             finding: id.clone(),
             kind: found.kind,
@@ -148,10 +171,11 @@ fn of_descriptors(
 }
 
 /// What can be done about it without closing anything for its owner.
-fn action_for(open: &Descriptor) -> Fix {
+fn action_for(open: &Descriptor, wish: &Wish) -> Fix {
     match open.fact.as_ref().map(|fact| fact.what.as_str()) {
         Some("tcp") => Fix::Eof,
         Some("timerfd") => Fix::Disarm,
+        Some("regular") if wish.retire => Fix::Retire,
         _ => Fix::None,
     }
 }
@@ -160,6 +184,7 @@ fn gates_for(action: Fix, case: &Case<'_>) -> Vec<FixGate> {
     let mut gates = match action {
         Fix::Eof => gates::tcp(case),
         Fix::Disarm => gates::timer(case),
+        Fix::Retire => retire::gates(case),
         _ => gates::common(case),
     };
     gates.extend(gates::process(case.snapshot, case.protection));

@@ -1,4 +1,5 @@
-//! Sets stopped timers back to what they were.
+//! Sets stopped timers back to what they were, and parked files back to their
+//! numbers.
 
 use std::collections::BTreeMap;
 
@@ -37,7 +38,7 @@ fn itimer(setting: Setting) -> Itimerspec {
     }
 }
 
-/// What was stopped and not set back, the oldest first. An action without an
+/// What was stopped or parked and not set back, the oldest first. An action without an
 /// outcome counts: the memguard that did it may have died.
 #[must_use]
 pub fn pending(actions: &[Action]) -> Vec<Action> {
@@ -57,7 +58,15 @@ pub fn pending(actions: &[Action]) -> Vec<Action> {
             action.outcome,
             None | Some(FixOutcome::Disarmed | FixOutcome::Failed)
         );
-        action.action == Fix::Disarm && stopped && action.timer.is_some()
+        let parked = matches!(
+            action.outcome,
+            None | Some(FixOutcome::Retired | FixOutcome::Pending)
+        );
+        match action.action {
+            Fix::Disarm => stopped && action.timer.is_some(),
+            Fix::Retire => parked,
+            _ => false,
+        }
     };
     let mut all: Vec<(usize, Action)> = last.into_values().filter(|(_, one)| open(one)).collect();
     all.sort_by_key(|(first, _)| *first);
@@ -71,13 +80,16 @@ pub fn pending(actions: &[Action]) -> Vec<Action> {
 /// Why not, in words.
 pub fn restore(action: &Action) -> Result<(), String> {
     const GONE: &str = "the process has ended";
-    let (Some(fd), Some(timer)) = (action.fd, action.timer) else {
-        return Err("what it was set to is not known".to_owned());
-    };
     let dir = ProcDir::open(action.pid).map_err(|_| GONE.to_owned())?;
     if start_ticks(&dir).ok() != Some(action.start_ticks) {
         return Err(GONE.to_owned());
     }
+    if action.action == Fix::Retire {
+        return super::retire::give_back(action);
+    }
+    let (Some(fd), Some(timer)) = (action.fd, action.timer) else {
+        return Err("what it was set to is not known".to_owned());
+    };
     let hold = Hold::of(action.pid).map_err(|_| GONE.to_owned())?;
     // First held, then known to be the one: what is held stays it.
     let copy = hold.duplicate(fd).map_err(|why| why.to_string())?;

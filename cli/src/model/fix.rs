@@ -230,6 +230,10 @@ pub enum FixOutcome {
     Removed,
     /// Closed inside the program, which had lost it: fixed
     ClosedLost,
+    /// The file is parked; its number has a placeholder, which a touch undoes
+    Retired,
+    /// A parked file that nobody touched was closed: fixed
+    ClosedRetired,
     /// Memory went back to the system; no object was touched
     GivenBack,
     /// The old state is back
@@ -250,7 +254,11 @@ impl FixOutcome {
     pub fn is_fix(self) -> bool {
         matches!(
             self,
-            Self::ClosedByOwner | Self::Disarmed | Self::Removed | Self::ClosedLost
+            Self::ClosedByOwner
+                | Self::Disarmed
+                | Self::Removed
+                | Self::ClosedLost
+                | Self::ClosedRetired
         )
     }
 
@@ -263,6 +271,8 @@ impl FixOutcome {
             Self::Disarmed => "disarmed",
             Self::Removed => "removed",
             Self::ClosedLost => "closed (lost)",
+            Self::Retired => "retired, in quarantine",
+            Self::ClosedRetired => "closed after quarantine",
             Self::GivenBack => "given back",
             Self::Restored => "restored",
             Self::Refused => "refused: gate",

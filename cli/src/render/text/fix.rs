@@ -191,6 +191,8 @@ fn sums(out: &mut String, fix: &FixReport) {
         Disarmed,
         Removed,
         ClosedLost,
+        ClosedRetired,
+        Retired,
         Neutered,
         GivenBack,
         Restored,
