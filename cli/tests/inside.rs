@@ -39,18 +39,9 @@ fn start(how: &str, segments: &std::path::Path) -> (Child, Vec<i32>) {
 fn item(pid: u32, fd: i32) -> FixItem {
     let meta = std::fs::metadata(format!("/proc/{pid}/fd/{fd}")).unwrap();
     FixItem {
-        finding: "files-1".into(),
-        kind: Kind::Files,
-        action: Fix::None,
         fd: Some(fd),
-        entry: None,
-        born_ms: None,
-        what: String::new(),
         object: (meta.dev(), meta.ino()),
-        cookie: None,
-        gates: Vec::new(),
-        outcome: None,
-        detail: None,
+        ..FixItem::new("files-1", Kind::Files, Fix::CloseLost, String::new())
     }
 }
 

@@ -232,6 +232,22 @@ pub fn count_death(segment: &Segment, fd: u32, info: &FdInfo) {
     );
 }
 
+/// The same by a command and not by the program's own will: no life is learned
+/// from it, since it says nothing of how long the program keeps such things.
+pub fn count_end(segment: &Segment, fd: u32, info: &FdInfo) {
+    if let Some(site) = sites::row(segment, info.origin.site) {
+        site.died_unseen(Amount::ONE);
+    }
+    emit::event(
+        segment,
+        clock::now_ms(),
+        Action::GivenBack,
+        info.kind,
+        info.origin,
+        u64::from(fd),
+    );
+}
+
 /// The call that should have given it back failed: it is still open.
 pub fn back(fd: i32, info: FdInfo) {
     let Some(segment) = live::segment() else {

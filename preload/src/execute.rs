@@ -126,6 +126,7 @@ fn carry_out(segment: &Segment, slot: &MailSlot, command: &Command) -> Outcome {
         }),
         Verb::GiveBack => retired(segment, &command.arguments, |fd, _| retire::restore(fd)),
         Verb::EndRetired => retired(segment, &command.arguments, |fd, _| retire::end(fd)),
+        Verb::AskTimer => ask(segment, slot, &command.arguments),
         // Another one came into the slot before it was claimed.
         _ => Err((Answer::NotNow, 0)),
     }
@@ -182,7 +183,7 @@ fn close_lost(segment: &Segment, arguments: &[u64; mailbox::ARGUMENTS]) -> Outco
 
 fn close_claimed(segment: &Segment, row: &FdRow, fd: u32, info: &FdInfo) -> Outcome {
     // I7: the number may be given out again before the call returns.
-    descriptors::count_death(segment, fd, info);
+    descriptors::count_end(segment, fd, info);
     let status = sys::close_number(fd);
     row.release(info);
     // Linux lets go of the number even when it reports an error.
@@ -327,12 +328,23 @@ fn disarm(segment: &Segment, slot: &MailSlot, arguments: &[u64; mailbox::ARGUMEN
     // SAFETY: all-zero is a valid itimerspec: off.
     let off: libc::itimerspec = unsafe { core::mem::zeroed() };
     let old = sys::set_timer(number, &off).map_err(failed)?;
-    for (place, word) in slot.arguments[OLD_TIMER..].iter().zip(words_of(&old)) {
-        place.store(word, Ordering::Relaxed);
-    }
+    give_back(slot, &old);
     things::changed(Kind::PosixTimer, timers::key(number), |flags| {
         flags & !thing_flag::ARMED
     });
+    Ok(())
+}
+
+fn give_back(slot: &MailSlot, setting: &libc::itimerspec) {
+    for (place, word) in slot.arguments[OLD_TIMER..].iter().zip(words_of(setting)) {
+        place.store(word, Ordering::Relaxed);
+    }
+}
+
+fn ask(segment: &Segment, slot: &MailSlot, arguments: &[u64; mailbox::ARGUMENTS]) -> Outcome {
+    let number = timer(segment, arguments[0], arguments[1])?;
+    let now = sys::timer_setting(number).map_err(failed)?;
+    give_back(slot, &now);
     Ok(())
 }
 

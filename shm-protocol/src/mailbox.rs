@@ -91,6 +91,8 @@ numbered! {
         /// Close a parked file for good. `Changed` when the program had used it: it
         /// has it back then.
         EndRetired = 8,
+        /// Tell what a POSIX timer is set to: [`OLD_TIMER`].
+        AskTimer = 9,
         /// Have the allocator give back what is free. Gives back its code, how
         /// long it took in ns, and whether it gave anything: [`GIVEN`].
         TrimHeap = 16,
@@ -163,7 +165,7 @@ numbered! {
     }
 }
 
-/// Where [`Verb::DisarmTimer`] leaves interval and value, each in seconds and
+/// Where [`Verb::DisarmTimer`] and [`Verb::AskTimer`] leave interval and value, each in seconds and
 /// nanoseconds.
 pub const OLD_TIMER: usize = 2;
 /// Where [`Verb::RestoreTimer`] finds the same.

@@ -132,7 +132,8 @@ impl Site {
         self.checkpoint(now_ms);
     }
 
-    /// Counts a death that was noticed too late to know its lifetime.
+    /// Counts a death that was noticed too late to know its lifetime, or was not
+    /// the program's own doing.
     pub fn died_unseen(&self, amount: Amount) {
         self.unsure.fetch_add(1, Ordering::Relaxed);
         self.count_death(amount);

@@ -12,6 +12,7 @@ use crate::args::{FixArgs, Format, Rate};
 use crate::attach::{Target, resolve};
 use crate::detect::{Found, Wanted, find, report};
 use crate::error::{Error, TargetError};
+use crate::fix::inside::Inside;
 use crate::fix::ladder::{Pace, climb};
 use crate::fix::plan::{Wish, confirm, plan};
 use crate::fix::protect::Protection;
@@ -28,6 +29,7 @@ use rustix::time::Itimerspec;
 
 /// Between the two looks that must agree.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
+const SECOND_SEARCH: Duration = Duration::from_secs(3);
 /// More items than this show progress.
 const LONG: usize = 200;
 
@@ -35,7 +37,7 @@ const LONG: usize = 200;
 pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     let mut wish = wish(args)?;
     let pid = live(&args.target)?;
-    let mut plan = look(args, &wish, pid)?;
+    let (mut plan, mut inside) = look(args, &wish, pid)?;
     most(&mut plan.items, args.max.unwrap_or(usize::MAX));
     if args.dry_run {
         plan.dry_run = true;
@@ -51,11 +53,12 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
         if !agreed(args, &plan)? {
             return Ok(ExitCode::SUCCESS);
         }
-        std::thread::sleep(SECOND_LOOK);
+        std::thread::sleep(apart(&plan));
         wish.protection = wish.protection.since(plan.taken_at);
-        plan = confirm(plan, look(args, &wish, pid)?);
+        let (again, by) = look(args, &wish, pid)?;
+        (plan, inside) = (confirm(plan, again), by);
     }
-    carry_out(args, pid, &mut plan);
+    carry_out(args, pid, inside, &mut plan);
     emit(
         &table_writer(&args.output).fix(&plan)?,
         args.output.output.as_deref(),
@@ -63,8 +66,17 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     Ok(code(&plan))
 }
 
+/// What is closed for the program is looked at twice with more time between.
+fn apart(plan: &FixReport) -> Duration {
+    let closes = |item: &FixItem| item.passes() && item.is_lost();
+    match plan.items.iter().any(closes) {
+        true => SECOND_SEARCH,
+        false => SECOND_LOOK,
+    }
+}
+
 /// Acts on the items, and keeps every action in the log.
-fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
+fn carry_out(args: &FixArgs, pid: i32, inside: Option<Inside>, plan: &mut FixReport) {
     let mut journal = match Journal::open(pid, plan.process.name()) {
         Ok(journal) => Some(journal),
         Err(why) => {
@@ -102,7 +114,7 @@ fn carry_out(args: &FixArgs, pid: i32, plan: &mut FixReport) {
             .as_mut()
             .is_some_and(|journal| journal.add(at, item, timer).is_ok())
     };
-    climb(plan, pid, &mut pace(args, &mut progress, &mut kept));
+    climb(plan, pid, inside, &mut pace(args, &mut progress, &mut kept));
     plan.items.extend(ended);
 }
 
@@ -145,38 +157,24 @@ fn end_quarantine(args: &FixArgs, pid: i32, journal: Option<&mut Journal>) -> Ve
 /// For the log: a limit is no object, so it has words only.
 fn limit_line(limit: &FixLimit) -> FixItem {
     let raised = limit.raised == Some(true);
+    let what = format!("limit on descriptors, {} -> {}", limit.from, limit.to);
     FixItem {
-        finding: String::new(),
-        kind: Kind::Files,
-        action: Fix::None,
-        fd: None,
-        entry: None,
-        what: format!("limit on descriptors, {} -> {}", limit.from, limit.to),
-        object: (0, 0),
-        cookie: None,
-        born_ms: None,
         gates: limit.gates.clone(),
         outcome: (!raised).then_some(FixOutcome::Failed),
         detail: raised.then(|| "raised".to_owned()),
+        ..FixItem::new("", Kind::Files, Fix::None, what)
     }
 }
 
 /// For the log: neither is memory that is free.
 fn cache_line(cache: &FixCache) -> FixItem {
     let given = cache.given_bytes.map(|given| format!("{given} bytes"));
+    let what = format!("{}: {}", cache.means.words(), cache.what);
     FixItem {
-        finding: String::new(),
-        kind: Kind::Caches,
-        action: Fix::GiveBack,
-        fd: None,
-        entry: None,
-        what: format!("{}: {}", cache.means.words(), cache.what),
-        object: (0, 0),
-        cookie: None,
-        born_ms: None,
         gates: cache.gates.clone(),
         outcome: cache.outcome,
         detail: given.or_else(|| cache.detail.clone()),
+        ..FixItem::new("", Kind::Caches, Fix::GiveBack, what)
     }
 }
 
@@ -230,8 +228,10 @@ fn live(text: &str) -> Result<i32, Error> {
     }
 }
 
-/// A fresh look at the same process, and the plan that follows from it.
-fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
+/// A fresh look at the same process, the plan that follows from it, and the way
+/// in: rows are taken down before the look that is acted upon.
+fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<(FixReport, Option<Inside>), Error> {
+    let inside = Inside::of(pid);
     let mut snapshot: Snapshot = of_target(resolve(pid.to_string())?)?;
     let wanted = wanted(&args.select, true);
     let mut state = State::open();
@@ -239,7 +239,12 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
     known.process.earlier.sharpen(&mut snapshot);
     let (mut found, _) = find(&snapshot, &wanted, &known.context());
     let forced = force(&mut snapshot, &mut found, &wanted);
-    let mut plan = plan(&snapshot, &found, wish);
+    let (inside, no_way) = match inside {
+        Ok(inside) => (inside, None),
+        Err(why) => (None, Some(why.to_string())),
+    };
+    let mut plan = plan(&snapshot, &found, wish, inside.as_ref());
+    plan.notes.extend(no_way);
     let mut symbols = names(&snapshot, args.rules.no_rules);
     let rules = rules(&args.rules)?;
     let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
@@ -252,7 +257,7 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<FixReport, Error> {
         plan.caches = caches::plan(pid, &rules.limits)?;
     }
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
-    Ok(plan)
+    Ok((plan, inside))
 }
 
 /// In a build for tests, and if it is asked for: all that is held is called a
@@ -282,9 +287,9 @@ fn keep_shown(items: &mut Vec<FixItem>, report: &Report) {
         })
         .collect();
     items.retain(|item| {
-        let (what, fd) = match item.entry {
-            Some(_) => (Some(item.what.as_str()), None),
-            None => (None, item.fd),
+        let (what, fd) = match (item.entry, item.fd) {
+            (None, Some(fd)) => (None, Some(fd)),
+            _ => (Some(item.what.as_str()), None),
         };
         shown.contains(&(item.finding.as_str(), what, fd))
     });

@@ -144,7 +144,7 @@ pub fn stale(
     gates
 }
 
-fn verdict(found: &Found) -> FixGate {
+pub(super) fn verdict(found: &Found) -> FixGate {
     let how = match found.decision.confidence {
         Some(sure) if sure >= 1.0 => "leak, proven".to_owned(),
         Some(sure) => format!("{}, {:.0} % sure", found.verdict().name(), sure * 100.0),
@@ -170,16 +170,15 @@ fn created_here(case: &Case<'_>) -> FixGate {
     gate("origin", open, fact)
 }
 
-/// Sockets and pipes have an inode of their own; of timers, which share one,
-/// the kernel compares the open files.
 fn one_owner(case: &Case<'_>) -> FixGate {
     let inode = fact(case).map_or(0, |fact| fact.object.1);
     let own = Owner {
         pid: case.snapshot.facts.pid,
         fd: case.open.fd,
     };
-    if fact(case).is_some_and(|fact| fact.what == "timerfd") {
-        return one_timer(case.owners.of_timer(own));
+    let is_parked = case.files.is_some() && fact(case).is_some_and(|fact| fact.what == "regular");
+    if !is_parked && fact(case).is_some_and(|fact| fact.socket.is_none()) {
+        return one_file(case.owners.of_open_file(own));
     }
     let owners = match fact(case) {
         Some(file) if file.what == "regular" => case.owners.of_file(file.object),
@@ -197,7 +196,7 @@ fn one_owner(case: &Case<'_>) -> FixGate {
     gate("owner", open, said)
 }
 
-fn one_timer(open: Option<usize>) -> FixGate {
+fn one_file(open: Option<usize>) -> FixGate {
     match open {
         Some(1) => gate("owner", true, "one descriptor of one process"),
         Some(n) => {
@@ -221,15 +220,24 @@ fn not_waited_on(case: &Case<'_>) -> FixGate {
     gate("in use", open, said)
 }
 
-/// The least age: the flag's, else the file's, else the built-in one.
+/// The least age.
 fn floor(case: &Case<'_>) -> f64 {
-    let asked = case.min_age.map(|age| age.as_secs_f64());
-    let written = case.protection.floors(case.found.kind).min_age_s;
+    floor_of(case.protection, case.found.kind, case.min_age)
+}
+
+/// The same: the flag's, else the file's, else the built-in one.
+pub(super) fn floor_of(
+    protection: &Protection,
+    kind: crate::model::Kind,
+    asked: Option<Duration>,
+) -> f64 {
+    let asked = asked.map(|age| age.as_secs_f64());
+    let written = protection.floors(kind).min_age_s;
     asked.or(written).unwrap_or(FLOOR.as_secs_f64())
 }
 
 /// The least time without use, likewise.
-fn idle_floor(case: &Case<'_>) -> f64 {
+pub(super) fn idle_floor(case: &Case<'_>) -> f64 {
     let asked = case.min_age.map(|age| age.as_secs_f64());
     let written = case.protection.floors(case.found.kind).min_idle_s;
     asked.or(written).unwrap_or(FLOOR.as_secs_f64())
@@ -366,7 +374,8 @@ fn window(floor: f64, woken: f64, first_look: f64) -> (f64, &'static str) {
     }
 }
 
-fn not_infrastructure(protection: &Protection, socket: &SocketFact) -> FixGate {
+/// No port of infrastructure at either end.
+pub(super) fn not_infrastructure(protection: &Protection, socket: &SocketFact) -> FixGate {
     let port = protection
         .covers(socket.local.as_deref())
         .or_else(|| protection.covers(socket.peer.as_deref()));

@@ -8,19 +8,31 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::mem::offset_of;
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, Timespec};
-use shm_protocol::codes::Kind;
-use shm_protocol::fds::FdInfo;
+use shm_protocol::codes::{Kind, Section};
+use shm_protocol::fds::{self, FdInfo, FdRow};
 use shm_protocol::mailbox::{ARGUMENTS, Answer, NEW_TIMER, OLD_TIMER, SLOTS, Verb};
+use shm_protocol::view::ExtentInfo;
+use shm_protocol::words::Origin;
 
 use super::mailbox::{Mailbox, Order, Reply};
 use super::outside::Untouched;
 use crate::attach::{LiveSegment, Running, live};
 use crate::error::{Error, TargetError};
 use crate::model::{FixItem, FixOutcome};
+
+/// What a timer is, or was, set to.
+#[derive(Debug)]
+pub enum Answered {
+    /// To this
+    Set(Itimerspec),
+    /// It was not done
+    Not(FixOutcome),
+}
 
 /// How long the target has to come by: then it is idle.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,6 +44,8 @@ pub struct Inside {
     descriptors: HashMap<i32, FdInfo>,
     /// Origin word by the kernel's number.
     timers: HashMap<u32, u64>,
+    rows: Vec<ExtentInfo>,
+    identity: (u64, u64),
     patience: Duration,
 }
 
@@ -55,8 +69,52 @@ impl Inside {
             mailbox,
             descriptors: descriptors(&found)?,
             timers: timers(&found)?,
+            rows: rows(&found)?,
+            identity: found.mapped.identity(),
             patience: PATIENCE,
         }))
+    }
+
+    /// Device and inode of the segment.
+    #[must_use]
+    pub fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Whether the number names what it named when rows were taken down, and
+    /// that is what the item is about, as far as hooks see.
+    #[must_use]
+    pub fn is_still(&self, item: &FixItem) -> bool {
+        let row = item.fd.and_then(|fd| Some((fd, self.row_of(item)?)));
+        row.is_some_and(|(fd, then)| self.row_now(fd).as_ref() == Some(then))
+    }
+
+    /// The row of an item, if it is of the same birth.
+    fn row_of(&self, item: &FixItem) -> Option<&FdInfo> {
+        let row = self.descriptors.get(&item.fd?)?;
+        let same = item.born_ms.is_none_or(|born| born == row.origin.at_ms);
+        same.then_some(row)
+    }
+
+    /// The row as it is now, without flags that come with use.
+    fn row_now(&self, fd: i32) -> Option<FdInfo> {
+        let number = u64::try_from(fd).ok()?;
+        let extent = self.rows.iter().find(|extent| {
+            (extent.first_row..extent.first_row + extent.rows as u64).contains(&number)
+        })?;
+        let row = extent.offset + (number - extent.first_row) as usize * extent.row_bytes;
+        let word = |field: usize| self.mailbox.word_at(row + field);
+        let [origin, state, source] = [
+            word(offset_of!(FdRow, origin))?,
+            word(offset_of!(FdRow, state))?,
+            word(offset_of!(FdRow, source))?,
+        ];
+        let info = fds::unpack(fd as u32, origin, state, source);
+        let then = self.descriptors.get(&fd)?;
+        info.map(|info| FdInfo {
+            flags: then.flags,
+            ..info
+        })
     }
 
     /// The same, with another time for the target to come by.
@@ -187,7 +245,7 @@ impl Inside {
     /// A command about an item's descriptor.
     fn about(&self, verb: Verb, item: &FixItem) -> Option<Order> {
         let fd = item.fd?;
-        let row = self.descriptors.get(&fd)?;
+        let row = self.row_of(item)?;
         let words = [
             u64::try_from(fd).ok()?,
             row.generation.into(),
@@ -198,22 +256,44 @@ impl Inside {
         Some(order(verb, &words))
     }
 
-    /// Stops a POSIX timer by the kernel's number; what it was set to, where it
-    /// was stopped.
-    ///
-    /// # Errors
-    /// It is gone, or the kernel refused.
-    pub fn disarm_timer(&self, id: u32) -> Result<(FixOutcome, Option<Itimerspec>), Untouched> {
-        let origin = self.timers.get(&id).ok_or(Untouched::Vanished)?;
-        let reply = self.ask(order(Verb::DisarmTimer, &[id.into(), *origin]))?;
-        let outcome = outcome(reply, FixOutcome::Disarmed)?;
-        let old = match reply {
-            Reply::Answered { arguments, .. } if outcome == FixOutcome::Disarmed => {
-                Some(setting_of(&arguments))
-            }
-            _ => None,
+    /// What these POSIX timers are set to; an error for each that is not the
+    /// one of its item any more.
+    #[must_use]
+    pub fn ask_timers(&self, items: &[&FixItem]) -> Vec<Result<Answered, Untouched>> {
+        self.about_timers(Verb::AskTimer, items)
+    }
+
+    /// Stops these POSIX timers; what they were set to, where they were stopped.
+    #[must_use]
+    pub fn disarm_timers(&self, items: &[&FixItem]) -> Vec<Result<Answered, Untouched>> {
+        self.about_timers(Verb::DisarmTimer, items)
+    }
+
+    fn about_timers(&self, verb: Verb, items: &[&FixItem]) -> Vec<Result<Answered, Untouched>> {
+        let about = |item: &&FixItem| {
+            let (id, origin) = self.timer_of(item.timer?, item.born_ms)?;
+            Some(order(verb, &[id.into(), origin]))
         };
-        Ok((outcome, old))
+        let orders: Vec<Option<Order>> = items.iter().map(about).collect();
+        let known: Vec<Order> = orders.iter().copied().flatten().collect();
+        let mut replies = match self.mailbox.post(&known, self.patience) {
+            Ok(replies) => replies.into_iter(),
+            Err(error) => return items.iter().map(|_| Err(unwritable(&error))).collect(),
+        };
+        orders
+            .iter()
+            .map(|order| match order {
+                Some(_) => answered(replies.next().unwrap_or(Reply::Pending)),
+                None => Err(Untouched::Vanished),
+            })
+            .collect()
+    }
+
+    /// A timer's number and row, if it was born then.
+    fn timer_of(&self, id: u32, born_ms: Option<u64>) -> Option<(u32, u64)> {
+        let origin = *self.timers.get(&id)?;
+        let same = born_ms.is_none_or(|born| born == Origin::unpack(origin).at_ms);
+        same.then_some((id, origin))
     }
 
     /// Sets a stopped timer to what it was. Refused where the program has set
@@ -221,9 +301,14 @@ impl Inside {
     ///
     /// # Errors
     /// It is gone, or the kernel refused.
-    pub fn restore_timer(&self, id: u32, old: &Itimerspec) -> Result<FixOutcome, Untouched> {
-        let origin = self.timers.get(&id).ok_or(Untouched::Vanished)?;
-        let mut words = vec![u64::from(id), *origin];
+    pub fn restore_timer(
+        &self,
+        id: u32,
+        born_ms: Option<u64>,
+        old: &Itimerspec,
+    ) -> Result<FixOutcome, Untouched> {
+        let (id, origin) = self.timer_of(id, born_ms).ok_or(Untouched::Vanished)?;
+        let mut words = vec![u64::from(id), origin];
         for time in [old.it_interval, old.it_value] {
             words.extend([time.tv_sec as u64, time.tv_nsec as u64]);
         }
@@ -245,6 +330,15 @@ fn descriptors(found: &LiveSegment) -> Result<HashMap<i32, FdInfo>, Error> {
     let rows = view.descriptors().into_iter();
     Ok(rows
         .filter_map(|row| Some((i32::try_from(row.fd).ok()?, row.info)))
+        .collect())
+}
+
+fn rows(found: &LiveSegment) -> Result<Vec<ExtentInfo>, Error> {
+    let view = found.segment.view("The record")?;
+    let all = view.extents().iter();
+    Ok(all
+        .filter(|extent| extent.section == Section::Fds)
+        .copied()
         .collect())
 }
 
@@ -290,6 +384,15 @@ fn outcome(reply: Reply, done: FixOutcome) -> Result<FixOutcome, Untouched> {
     }
 }
 
+fn answered(reply: Reply) -> Result<Answered, Untouched> {
+    match (outcome(reply, FixOutcome::Disarmed)?, reply) {
+        (FixOutcome::Disarmed, Reply::Answered { arguments, .. }) => {
+            Ok(Answered::Set(setting_of(&arguments)))
+        }
+        (other, _) => Ok(Answered::Not(other)),
+    }
+}
+
 fn unwritable(error: &io::Error) -> Untouched {
     Errno::from_io_error(error).map_or(Untouched::NotPermitted, Untouched::from)
 }
@@ -298,7 +401,7 @@ fn unwritable(error: &io::Error) -> Untouched {
 mod tests {
     use super::*;
 
-    fn answered(answer: Answer) -> Reply {
+    fn reply(answer: Answer) -> Reply {
         Reply::Answered {
             answer,
             detail: 13,
@@ -310,19 +413,19 @@ mod tests {
     fn an_answer_says_what_came_of_it() {
         let done = |reply| outcome(reply, FixOutcome::ClosedLost);
         assert!(matches!(
-            done(answered(Answer::Done)),
+            done(reply(Answer::Done)),
             Ok(FixOutcome::ClosedLost)
         ));
         assert!(matches!(done(Reply::Pending), Ok(FixOutcome::Pending)));
         assert!(matches!(done(Reply::Ended), Err(Untouched::Vanished)));
         for other in [Answer::Gone, Answer::OtherObject] {
-            assert!(matches!(done(answered(other)), Err(Untouched::Vanished)));
+            assert!(matches!(done(reply(other)), Err(Untouched::Vanished)));
         }
         for refused in [Answer::Protected, Answer::Changed, Answer::NotNow] {
-            assert!(matches!(done(answered(refused)), Ok(FixOutcome::Refused)));
+            assert!(matches!(done(reply(refused)), Ok(FixOutcome::Refused)));
         }
         assert!(matches!(
-            done(answered(Answer::Failed)),
+            done(reply(Answer::Failed)),
             Err(Untouched::NotPermitted)
         ));
     }

@@ -1,12 +1,14 @@
 //! The ladder: one canary, then a tenth, then all, at a rate; after each step
 //! the kernel is asked what came of it and the program is looked at for harm.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::hangup;
+use super::inside::Inside;
 use super::means::{Means, give_up};
 use super::watch::Pulse;
-use crate::model::{FixItem, FixOutcome, FixReport};
+use crate::model::{Fix, FixItem, FixOutcome, FixReport};
 
 /// How an owner's answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -32,22 +34,25 @@ pub struct Pace<'a> {
     pub record: Record<'a>,
 }
 
-/// Carries a plan out.
-pub fn climb(plan: &mut FixReport, pid: i32, pace: &mut Pace<'_>) {
+/// Carries a plan out; what only the target can do by the way into it.
+pub fn climb(plan: &mut FixReport, pid: i32, inside: Option<Inside>, pace: &mut Pace<'_>) {
     refuse_gated(&mut plan.items);
-    let todo: Vec<usize> = open_items(&plan.items);
-    let Some(mut climber) = (!todo.is_empty()).then(|| Climber::start(pid)).flatten() else {
+    let (todo, canary) = canaries_first(&plan.items);
+    let start = || Climber::start(pid, inside);
+    let Some(mut climber) = (!todo.is_empty()).then(start).flatten() else {
         plan.stopped = (!todo.is_empty()).then(|| "the process is gone".to_owned());
         return;
     };
     let total = todo.len();
-    let canary = 1.min(total);
     let tenth = (total / 10).max(canary);
     let mut done = 0;
     for end in [canary, tenth, total] {
-        let step = &todo[done..end];
-        let watched = if done == 0 { CANARY } else { CHECK };
-        climber.step(plan, step, watched, pace);
+        let step = Step {
+            items: &todo[done..end],
+            watched: if done == 0 { CANARY } else { CHECK },
+            is_first: done == 0,
+        };
+        climber.step(plan, &step, pace);
         done = end;
         (pace.progress)(done, total);
         if let Some(harm) = climber.harmed(plan, &todo[..done]) {
@@ -63,9 +68,24 @@ fn refuse_gated(items: &mut [FixItem]) {
     }
 }
 
-fn open_items(items: &[FixItem]) -> Vec<usize> {
+/// What is to be done, one of each action first, and how many those are: each
+/// action does harm in its own way.
+fn canaries_first(items: &[FixItem]) -> (Vec<usize>, usize) {
+    let mut actions = HashSet::new();
     let open = |(at, item): (usize, &FixItem)| item.outcome.is_none().then_some(at);
-    items.iter().enumerate().filter_map(open).collect()
+    let all = items.iter().enumerate().filter_map(open);
+    let (mut first, rest): (Vec<usize>, Vec<usize>) =
+        all.partition(|at| actions.insert((items[*at].action, items[*at].timer.is_some())));
+    let canaries = first.len();
+    first.extend(rest);
+    (first, canaries)
+}
+
+/// Some items, done together and then watched.
+struct Step<'a> {
+    items: &'a [usize],
+    watched: Duration,
+    is_first: bool,
 }
 
 /// Whoever goes up.
@@ -75,39 +95,62 @@ struct Climber {
 }
 
 impl Climber {
-    fn start(pid: i32) -> Option<Self> {
+    fn start(pid: i32, inside: Option<Inside>) -> Option<Self> {
         Some(Self {
-            means: Means::of(pid)?,
+            means: Means::of(pid, inside)?,
             pulse: Pulse::take(pid, CHECK)?,
         })
     }
 
     /// Acts on some items at the rate, waits for the owner, verifies.
-    fn step(&mut self, plan: &mut FixReport, step: &[usize], watch: Duration, pace: &mut Pace<'_>) {
+    fn step(&mut self, plan: &mut FixReport, step: &Step<'_>, pace: &mut Pace<'_>) {
         let begun = Instant::now();
-        for (n, at) in step.iter().enumerate() {
+        let closes = |at: &usize| plan.items[*at].action == Fix::CloseLost;
+        let (lost, others): (Vec<usize>, Vec<usize>) = step.items.iter().partition(|at| closes(at));
+        let (timers, others): (Vec<usize>, Vec<usize>) = others
+            .into_iter()
+            .partition(|at| plan.items[*at].timer.is_some());
+        for (n, at) in others.iter().enumerate() {
             wait_for_turn(begun, n, pace.per_second);
             self.means.act(*at, &mut plan.items[*at], pace);
         }
-        self.settle(plan, step);
-        let silent: Vec<usize> = step
-            .iter()
-            .copied()
-            .filter(|at| plan.items[*at].outcome.is_none())
-            .collect();
+        let again = !step.is_first;
+        self.means.close_lost(&mut plan.items, &lost, again, pace);
+        self.means.stop_timers(&mut plan.items, &timers, pace);
+        self.settle(plan, &others);
+        let silent = unsettled(plan, &others);
         // Whoever spins on the end of file would spin on the hang-up as well.
         if !silent.is_empty() && self.pulse.harm().is_none() {
-            let hung_up = hangup::hang_up(&self.means, &mut plan.items, &silent);
-            self.settle(plan, &hung_up);
-            hangup::verify(&self.means, &mut plan.items, &hung_up);
+            self.press(plan, &silent, pace);
         }
-        silent.iter().for_each(|at| give_up(&mut plan.items[*at]));
-        for at in step {
+        let of_all = unsettled(plan, step.items);
+        of_all.iter().for_each(|at| give_up(&mut plan.items[*at]));
+        for at in step.items {
             (pace.record)(*at, &plan.items[*at], None);
         }
         // Closing thousands takes CPU time; what goes on after it is a spin.
         self.pulse.begin();
-        std::thread::sleep(watch.saturating_sub(begun.elapsed()).max(CHECK));
+        std::thread::sleep(step.watched.saturating_sub(begun.elapsed()).max(CHECK));
+    }
+
+    /// Nobody took notice of these ends: what the program has lost is closed,
+    /// the other connections are ended in both directions.
+    fn press(&self, plan: &mut FixReport, silent: &[usize], pace: &mut Pace<'_>) {
+        let lost: Vec<usize> = (silent.iter().copied())
+            .filter(|at| plan.items[*at].action == Fix::Eof && plan.items[*at].is_lost())
+            .collect();
+        self.means.close_lost(&mut plan.items, &lost, true, pace);
+        for at in &lost {
+            let item = &mut plan.items[*at];
+            // What was not closed may still be ended.
+            if item.outcome != Some(FixOutcome::ClosedLost) {
+                item.outcome = None;
+            }
+        }
+        let left = unsettled(plan, silent);
+        let hung_up = hangup::hang_up(&self.means, &mut plan.items, &left);
+        self.settle(plan, &hung_up);
+        hangup::verify(&self.means, &mut plan.items, &hung_up);
     }
 
     /// Waits until the owner has closed these, for a while.
@@ -145,8 +188,13 @@ impl Climber {
     }
 }
 
+fn unsettled(plan: &FixReport, of: &[usize]) -> Vec<usize> {
+    let open = |at: &usize| plan.items[*at].outcome.is_none();
+    of.iter().copied().filter(open).collect()
+}
+
 /// Keeps to the rate: item `n` is not touched before its time.
-fn wait_for_turn(begun: Instant, n: usize, per_second: Option<u32>) {
+pub fn wait_for_turn(begun: Instant, n: usize, per_second: Option<u32>) {
     if let Some(rate) = per_second.filter(|rate| *rate > 0) {
         let due = Duration::from_secs_f64(n as f64 / f64::from(rate));
         std::thread::sleep(due.saturating_sub(begun.elapsed()));

@@ -1,21 +1,40 @@
-//! Whether a program may still know a descriptor's number: writable memory and
-//! the arguments of waiting threads are searched for it in every form that
+//! Whether a program may still know a descriptor's number: memory, registers
+//! and what the kernel keeps for it are searched for it in every form that
 //! programs keep numbers in.
 //!
-//! That nothing is found is evidence and no proof. From outside, the registers
-//! that a function keeps across a call are not seen: whoever closes must look
-//! at those from inside. What cannot be read counts as holding everything.
+//! That nothing is found is evidence and no proof. What cannot be searched
+//! counts as holding every number.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use rustix::fd::OwnedFd;
 
-use crate::kernel::{ProcDir, blocked, maps, text, threads};
+use crate::kernel::descriptors::Depth;
+use crate::kernel::{Descriptors, Facts, ProcDir, blocked, maps, registers, timers};
+use crate::units::bytes;
 
 /// Programs that may read a number from a script later.
-const READERS: [&str; 18] = [
+const READERS: [&str; 22] = [
     "bash", "sh", "dash", "zsh", "ksh", "mksh", "fish", "busybox", "python", "pypy", "perl",
-    "ruby", "node", "php", "lua", "tclsh", "java", "gawk",
+    "ruby", "node", "php", "lua", "luajit", "tclsh", "java", "gawk", "uwsgi", "guile", "deno",
+];
+/// The same as libraries in other programs.
+const READING_LIBRARIES: [&str; 14] = [
+    "libpython",
+    "libpypy",
+    "libnode",
+    "libruby",
+    "libjvm",
+    "liblua",
+    "libperl",
+    "libtcl",
+    "libphp",
+    "libmozjs",
+    "libv8",
+    "libguile",
+    "libcoreclr",
+    "libmono",
 ];
 /// Read at a time.
 const CHUNK: usize = 1 << 20;
@@ -31,66 +50,146 @@ pub fn reads_scripts(executable: &str) -> bool {
     READERS.contains(&stem)
 }
 
-/// Those of the numbers that are written anywhere; all of them when something
-/// could not be read. `own` is memguard's segment, which lists them all.
+/// The same of what is mapped into a program; the first such file.
 #[must_use]
-pub fn known(dir: &ProcDir, numbers: &BTreeSet<i32>, own: Option<(u64, u64)>) -> BTreeSet<i32> {
-    search(dir, numbers, own).unwrap_or_else(|| numbers.clone())
+pub fn reading_library(mappings: &[maps::Mapping]) -> Option<&str> {
+    let reads = |path: &str| {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        READING_LIBRARIES.iter().any(|one| name.starts_with(one))
+    };
+    let paths = mappings.iter().map(|map| map.path.as_str());
+    paths
+        .into_iter()
+        .find(|path| reads(path) || reads_scripts(path))
 }
 
-fn search(
+/// What a search gave.
+#[derive(Debug, Default)]
+pub struct Search {
+    /// Those of the numbers that are written anywhere
+    pub known: BTreeSet<i32>,
+    /// Why not everything was searched, in words
+    pub missed: Option<String>,
+    /// How much was
+    pub searched_bytes: u64,
+    /// How long it took
+    pub took: Duration,
+    /// The longest that any thread of the program stood still for it
+    pub longest_stop: Duration,
+}
+
+impl Search {
+    /// Whether nothing holds that number, as far as a search can tell.
+    #[must_use]
+    pub fn lost(&self, number: i32) -> bool {
+        self.missed.is_none() && !self.known.contains(&number)
+    }
+}
+
+/// Searches for all of them at once, for so long at most. `own` is memguard's
+/// segment, which lists them all.
+#[must_use]
+pub fn search(
     dir: &ProcDir,
     numbers: &BTreeSet<i32>,
     own: Option<(u64, u64)>,
-) -> Option<BTreeSet<i32>> {
-    let forms = Forms::of(numbers);
-    let mut found = in_arguments(dir, numbers)?;
-    let memory = blocked::memory(dir)?;
-    let present = dir.open_file("pagemap", rustix::fs::OFlags::RDONLY).ok()?;
-    let mappings = maps::read(dir).ok()?;
-    let searched = mappings.iter().filter(|map| {
-        map.writable
-            && map.readable
-            && own != Some((map.device, map.inode))
-            && !map.path.ends_with("/libmemguard.so")
-    });
-    for map in searched {
-        for (start, end) in filled(&present, map)? {
-            in_range(&memory, start, end, &forms, &mut found)?;
-        }
+    within: Duration,
+) -> Search {
+    let begun = Instant::now();
+    let (mut all, forms) = (Search::default(), Forms::of(numbers));
+    let seen = registers::read(dir);
+    for bytes in &seen.bytes {
+        forms.search(bytes, &mut all.known);
     }
-    Some(found)
+    (all.missed, all.longest_stop) = (seen.missed, seen.longest_stop);
+    let rest = in_kernel(dir, &forms, &mut all).and_then(|()| {
+        let memory = Memory::of(dir)?;
+        memory.search(own, begun + within, &forms, &mut all)
+    });
+    if let Err(why) = rest {
+        all.missed.get_or_insert(why);
+    }
+    all.took = begun.elapsed();
+    all
 }
 
-/// What threads wait with. One that runs has its registers nowhere.
-fn in_arguments(dir: &ProcDir, numbers: &BTreeSet<i32>) -> Option<BTreeSet<i32>> {
-    let mut found = BTreeSet::new();
-    for tid in threads::ids(dir).ok()? {
-        let line = dir.read(&format!("task/{tid}/syscall")).ok()?;
-        let words: Vec<&str> = text::words(&line).collect();
-        let (_, arguments) = words.split_first()?;
-        if words[0] == "running" {
-            return None;
-        }
-        for word in arguments {
-            let value = text::hex(word.trim_start_matches("0x"))?;
-            found.extend(
-                i32::try_from(value as u32)
-                    .ok()
-                    .filter(|n| numbers.contains(n)),
-            );
+/// The program's own words that the kernel gives back with an event.
+fn in_kernel(dir: &ProcDir, forms: &Forms, all: &mut Search) -> Result<(), String> {
+    let unread = |_| "what its epolls and timers hold cannot be read".to_owned();
+    for timer in timers::read(dir).map_err(unread)? {
+        forms.search(&timer.value.to_ne_bytes(), &mut all.known);
+    }
+    for open in Descriptors::read(dir, Depth::Facts).map_err(unread)?.open {
+        if let Facts::Epoll(entries) = &open.facts {
+            for entry in entries {
+                forms.search(&entry.data.to_ne_bytes(), &mut all.known);
+            }
         }
     }
-    Some(found)
+    Ok(())
+}
+
+/// A process's memory and its list of it.
+struct Memory {
+    bytes: OwnedFd,
+    present: OwnedFd,
+    mappings: Vec<maps::Mapping>,
+}
+
+impl Memory {
+    fn of(dir: &ProcDir) -> Result<Self, String> {
+        let refused = "the kernel does not let this user read its memory; run memguard as root";
+        let pagemap = dir.open_file("pagemap", rustix::fs::OFlags::RDONLY);
+        Ok(Self {
+            bytes: blocked::memory(dir).ok_or(refused)?,
+            present: pagemap.map_err(|_| refused)?,
+            mappings: maps::read(dir).map_err(|_| refused)?,
+        })
+    }
+
+    fn search(
+        &self,
+        own: Option<(u64, u64)>,
+        until: Instant,
+        forms: &Forms,
+        all: &mut Search,
+    ) -> Result<(), String> {
+        let mut left = Vec::new();
+        let mut ours_end = 0;
+        for map in self.mappings.iter().filter(|map| map.readable) {
+            let ours = own == Some((map.device, map.inode))
+                || map.path.ends_with("/libmemguard.so")
+                // Its zeroed data.
+                || map.inode == 0 && map.start == ours_end;
+            if ours {
+                ours_end = map.end;
+            } else if map.writable || !map.shared {
+                left.extend(filled(&self.present, map).ok_or("its page map cannot be read")?);
+            }
+        }
+        let total: u64 = left.iter().map(|(start, end)| end - start).sum();
+        for (start, end) in left {
+            if !in_range(&self.bytes, (start, end), until, forms, all) {
+                let (done, all) = (bytes(all.searched_bytes), bytes(total));
+                return Err(match Instant::now() < until {
+                    true => "memory changed while it was read".to_owned(),
+                    false => format!("only {done} of {all} could be searched in time"),
+                });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Pages of the mapping that hold something: others are zero, or as in the
-/// file. Of shared memory another process may have filled any.
+/// file. Of shared memory another process may have filled any; what may not be
+/// written now may have been before.
 fn filled(pagemap: &OwnedFd, map: &maps::Mapping) -> Option<Vec<(u64, u64)>> {
     if map.shared {
         return Some(vec![(map.start, map.end)]);
     }
     const PRESENT_OR_SWAPPED: u64 = 3 << 62;
+    const OF_A_FILE: u64 = 1 << 61;
     let mut ranges: Vec<(u64, u64)> = Vec::new();
     let mut entries = vec![0; 64 << 10];
     let mut at = map.start;
@@ -102,7 +201,8 @@ fn filled(pagemap: &OwnedFd, map: &maps::Mapping) -> Option<Vec<(u64, u64)>> {
         }
         for entry in entries[..got].chunks_exact(8) {
             let word = u64::from_ne_bytes(entry.try_into().unwrap_or_default());
-            if word & PRESENT_OR_SWAPPED != 0 {
+            let unwritten = !map.writable && word & OF_A_FILE != 0;
+            if word & PRESENT_OR_SWAPPED != 0 && !unwritten {
                 match ranges.last_mut().filter(|(_, end)| *end == at) {
                     Some((_, end)) => *end = at + PAGE,
                     None => ranges.push((at, at + PAGE)),
@@ -114,28 +214,30 @@ fn filled(pagemap: &OwnedFd, map: &maps::Mapping) -> Option<Vec<(u64, u64)>> {
     Some(ranges)
 }
 
+/// False when time is over, or something is not there any more.
 fn in_range(
     memory: &OwnedFd,
-    start: u64,
-    end: u64,
+    (start, end): (u64, u64),
+    until: Instant,
     forms: &Forms,
-    found: &mut BTreeSet<i32>,
-) -> Option<()> {
+    all: &mut Search,
+) -> bool {
     let mut bytes = vec![0; CHUNK + OVERLAP];
     let mut at = start;
-    while at < end {
+    while at < end && Instant::now() < until {
         let wanted = bytes.len().min((end - at) as usize);
         let mut got = 0;
         while got < wanted {
             match rustix::io::pread(memory, &mut bytes[got..wanted], at + got as u64) {
-                Ok(0) | Err(_) => return None,
+                Ok(0) | Err(_) => return false,
                 Ok(n) => got += n,
             }
         }
-        forms.search(&bytes[..wanted], found);
+        forms.search(&bytes[..wanted], &mut all.known);
+        all.searched_bytes += wanted.min(CHUNK) as u64;
         at += CHUNK as u64;
     }
-    Some(())
+    at >= end
 }
 
 /// The numbers in all their forms.
@@ -308,7 +410,10 @@ mod tests {
                 .is_ok_and(|line| line.starts_with(b"34 "))
         };
         crate::kernel::testing::wait_for(|| (waits() && all.iter().all(open)).then_some(()));
-        let known = known(&dir, &all, None);
+        let known = search(&dir, &all, None, Duration::from_secs(60));
+        assert_eq!(known.missed, None);
+        assert!(known.searched_bytes > 0);
+        let known = known.known;
         let (kept, lost): (Vec<i32>, Vec<i32>) = all.iter().partition(|fd| *fd / 10 % 2 == 1);
         assert!(kept.iter().all(|fd| known.contains(fd)), "{known:?}");
         let seen_lost = lost.iter().filter(|fd| !known.contains(fd)).count();
@@ -316,12 +421,18 @@ mod tests {
     }
 
     #[test]
-    fn a_running_thread_may_hold_everything() {
+    fn what_is_not_searched_may_hold_everything() {
         let mut command = std::process::Command::new("sh");
         let child = Running::start(command.args(["-c", "while :; do :; done"]));
-        let some = BTreeSet::from([50_000]);
-        let running = (0..200).any(|_| known(&child.dir(), &some, None) == some);
-        assert!(running);
+        let some = BTreeSet::from([1_900_000_007]);
+        let busy = search(&child.dir(), &some, None, Duration::from_secs(60));
+        assert!(busy.lost(1_900_000_007), "{busy:?}");
+        let hasty = search(&child.dir(), &some, None, Duration::ZERO);
+        assert!(!hasty.lost(1_900_000_007), "{hasty:?}");
+        assert!(hasty.missed.unwrap().contains("in time"));
+        let dir = child.dir();
+        drop(child);
+        assert!(!search(&dir, &some, None, Duration::from_secs(60)).lost(1_900_000_007));
     }
 
     #[test]

@@ -286,6 +286,12 @@ impl Mailbox {
         self.put_word(slot, offset_of!(MailSlot, state), free)
     }
 
+    /// A word of the segment beside the mailbox.
+    #[must_use]
+    pub fn word_at(&self, offset: usize) -> Option<u64> {
+        self.writer.get(offset).ok()
+    }
+
     fn word(&self, slot: usize, field: usize) -> io::Result<u64> {
         self.writer.get(self.at(slot, field))
     }

@@ -2,12 +2,14 @@
 
 use std::cell::OnceCell;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
+use super::batch::{AT_ONCE, Insider};
 use super::inside::Inside;
-use super::ladder::Pace;
+use super::ladder::{Pace, wait_for_turn};
 use super::outside::{self, Hold, Untouched};
 use super::owners::Owner;
-use super::{epoll, retire, stale};
+use super::{epoll, retire, stale, watches};
 use crate::kernel::descriptors::Depth;
 use crate::kernel::threads::SigPipe;
 use crate::kernel::{Descriptors, Facts, ProcDir, threads};
@@ -22,16 +24,18 @@ pub struct Means {
     pub(super) dir: ProcDir,
     pub(super) sigpipe: SigPipe,
     inside: OnceCell<Option<Inside>>,
+    pub(super) insider: Option<Insider>,
 }
 
 impl Means {
-    /// The ways to a process; none when it is gone.
+    /// The ways to a process, with the one into it; none when it is gone.
     #[must_use]
-    pub fn of(pid: i32) -> Option<Self> {
+    pub fn of(pid: i32, inside: Option<Inside>) -> Option<Self> {
         let dir = ProcDir::open(pid).ok()?;
         Some(Self {
             hold: Hold::of(pid).ok()?,
             sigpipe: threads::sigpipe(&dir).unwrap_or(SigPipe::Kills),
+            insider: inside.map(Insider::by),
             dir,
             inside: OnceCell::new(),
         })
@@ -52,10 +56,45 @@ impl Means {
             Fix::Eof => self.show_end(item),
             Fix::Disarm => self.disarm(at, item, pace),
             Fix::Retire => retire::retire(self, item),
+            Fix::WatchDel => watches::remove(&self.hold, &self.dir, item).map(Some),
             Fix::EpollDel => stale::remove(&self.hold, &self.dir, item).map(Some),
             _ => Ok(Some(FixOutcome::Refused)),
         };
         settle_with(item, outcome);
+    }
+
+    /// Has the target close these itself, in batches at the rate; `search`
+    /// when their plan may be old by now.
+    pub fn close_lost(
+        &self,
+        items: &mut [FixItem],
+        which: &[usize],
+        search: bool,
+        pace: &mut Pace<'_>,
+    ) {
+        let Some(insider) = self.insider.as_ref().filter(|_| !which.is_empty()) else {
+            return;
+        };
+        if search {
+            insider.search_again(&self.dir, items, which);
+        }
+        let mut left = which.to_vec();
+        left.retain(|at| items[*at].outcome.is_none());
+        let begun = Instant::now();
+        for (n, batch) in left.chunks(AT_ONCE).enumerate() {
+            wait_for_turn(begun, n * AT_ONCE, pace.per_second);
+            insider.close(&self.hold, items, batch, pace);
+        }
+    }
+
+    /// Has the target stop these POSIX timers, in batches at the rate.
+    pub fn stop_timers(&self, items: &mut [FixItem], which: &[usize], pace: &mut Pace<'_>) {
+        let Some(insider) = &self.insider else { return };
+        let begun = Instant::now();
+        for (n, batch) in which.chunks(AT_ONCE).enumerate() {
+            wait_for_turn(begun, n * AT_ONCE, pace.per_second);
+            insider.stop_timers(items, batch, pace);
+        }
     }
 
     /// The owner decides; what became of it is seen later.
@@ -78,6 +117,14 @@ impl Means {
         pace: &mut Pace<'_>,
     ) -> Result<Option<FixOutcome>, Untouched> {
         let copy = self.hold.object(item)?;
+        // All timerfds share an inode: only the library's row tells them apart.
+        if self
+            .insider
+            .as_ref()
+            .is_some_and(|one| !one.inside().is_still(item))
+        {
+            return Err(Untouched::Vanished);
+        }
         let before = rustix::time::timerfd_gettime(&copy)?;
         if !(pace.record)(at, item, Some(&before)) {
             item.detail = Some("what it was set to could not be kept".to_owned());

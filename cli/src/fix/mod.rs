@@ -8,15 +8,18 @@
 //! - [`outside`]: acts on duplicates of the target's descriptors
 //! - [`epoll`]: takes stale entries out of an epoll from outside
 //! - [`stale`]: stale registrations, from finding to item and out
+//! - [`posix`]: POSIX timers, from finding to item; [`watches`]: dead watches
 //! - [`same_file`]: duplicates among files that share an inode
 //! - [`hangup`]: ends a connection whose owner took no notice of its end of file
 //! - [`caches`]: gives free memory back, apart from all else
 //! - [`limit`]: the soft limit on descriptors
-//! - [`lost`]: whether a program may still know a number
+//! - [`losing`]: the conditions for closing what a program has lost;
+//!   [`lost`]: whether it may still know a number
 //! - [`inside`]: has the target close what it lost and stop its timers, through
 //!   its [`mailbox`]
 //! - [`means`]: what is done to one item, by its action
 //! - [`retire`]: parks unused files, closes them after a quarantine
+//! - [`batch`]: many of those at once, each verified
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - `forced`: for tests only, calls everything a leak
 //! - [`undo`]: sets stopped timers back
@@ -25,6 +28,7 @@
 //! Nothing that the program may still use is closed: a socket's owner is shown
 //! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
+pub mod batch;
 pub mod caches;
 pub mod epoll;
 #[cfg(feature = "forced-verdicts")]
@@ -34,15 +38,18 @@ pub mod hangup;
 pub mod inside;
 pub mod ladder;
 pub mod limit;
+pub mod losing;
 pub mod lost;
 pub mod mailbox;
 pub mod means;
 pub mod outside;
 pub mod owners;
 pub mod plan;
+pub mod posix;
 pub mod protect;
 pub mod retire;
 pub mod same_file;
 pub mod stale;
 pub mod undo;
 pub mod watch;
+pub mod watches;

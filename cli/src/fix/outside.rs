@@ -39,6 +39,7 @@ impl From<Errno> for Untouched {
 /// The target, held by a pidfd: its pid cannot come to mean another process.
 #[derive(Debug)]
 pub struct Hold {
+    pid: i32,
     process: OwnedFd,
 }
 
@@ -48,10 +49,17 @@ impl Hold {
     /// # Errors
     /// When it is gone.
     pub fn of(pid: i32) -> Result<Self, Untouched> {
-        let pid = Pid::from_raw(pid).ok_or(Untouched::Vanished)?;
+        let process = Pid::from_raw(pid).ok_or(Untouched::Vanished)?;
         Ok(Self {
-            process: pidfd_open(pid, PidfdFlags::empty())?,
+            pid,
+            process: pidfd_open(process, PidfdFlags::empty())?,
         })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn pid(&self) -> i32 {
+        self.pid
     }
 
     /// A duplicate of its descriptor, whatever that is by now.
@@ -139,18 +147,9 @@ mod tests {
     fn item(fd: i32) -> FixItem {
         let meta = std::fs::metadata(format!("/proc/self/fd/{fd}")).unwrap();
         FixItem {
-            finding: "sockets-1".into(),
-            kind: Kind::Sockets,
-            action: Fix::Eof,
             fd: Some(fd),
-            entry: None,
-            what: String::new(),
             object: (meta.dev(), meta.ino()),
-            cookie: None,
-            born_ms: None,
-            gates: Vec::new(),
-            outcome: None,
-            detail: None,
+            ..FixItem::new("sockets-1", Kind::Sockets, Fix::Eof, String::new())
         }
     }
 

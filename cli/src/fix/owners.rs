@@ -1,14 +1,64 @@
 //! Who else has the same object open: other descriptors of the target, other
 //! processes. An object with two owners is nobody's to end.
+//!
+//! A socket has an inode of its own. Of all else, which may share one, the
+//! kernel compares the open files.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::CStr;
 
 use super::same_file::has_own_table;
-use crate::kernel::{ProcDir, threads};
-use rustix::fs::{AtFlags, OFlags, RawDir};
+use crate::kernel::{ProcDir, text, threads};
+use crate::snapshot::FdFact;
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, OFlags, RawDir, StatxFlags, statx};
 
-/// What the kernel calls a timerfd, all of which share one inode.
-const TIMER: &[u8] = b"anon_inode:[timerfd]";
+/// What is looked for.
+#[derive(Debug, Clone, Default)]
+pub struct Sought {
+    /// Sockets and pipes
+    inodes: HashSet<u64>,
+    /// Files with a path, by device and inode
+    files: HashSet<(u64, u64)>,
+    /// Kinds that share one inode, by the kernel's name for them
+    links: HashSet<Vec<u8>>,
+}
+
+impl Sought {
+    /// Sockets and pipes of these inodes.
+    #[must_use]
+    pub fn inodes(inodes: impl IntoIterator<Item = u64>) -> Self {
+        Self {
+            inodes: inodes.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Adds whatever this descriptor names.
+    pub fn add(&mut self, fact: &FdFact) {
+        let path = fact.path.as_deref().unwrap_or_default();
+        if path.starts_with("anon_inode:") {
+            self.links.insert(path.as_bytes().to_vec());
+        } else if path.starts_with('/') {
+            self.files.insert(fact.object);
+        } else {
+            self.inodes.insert(fact.object.1);
+        }
+    }
+
+    fn file(&self, links: &OwnedFd, name: &CStr, link: &[u8]) -> Option<(u64, u64)> {
+        // A file system that does not answer is not asked.
+        let flags = AtFlags::STATX_DONT_SYNC;
+        let object = || {
+            let stat = statx(links, name, flags, StatxFlags::INO).ok()?;
+            let device = rustix::fs::makedev(stat.stx_dev_major, stat.stx_dev_minor);
+            Some((device, stat.stx_ino))
+        };
+        let may_be = link.starts_with(b"/") && !self.files.is_empty();
+        let object = may_be.then(object).flatten();
+        object.filter(|object| self.files.contains(object))
+    }
+}
 
 /// One place where an object is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,13 +69,13 @@ pub struct Owner {
     pub fd: i32,
 }
 
-/// Where the wanted sockets and pipes are open, by inode.
+/// Where what is sought is open.
 #[derive(Debug, Default)]
 pub struct Owners {
     by_inode: HashMap<u64, Vec<Owner>>,
-    by_file: HashMap<(u64, u64), Vec<Owner>>,
-    timers: Vec<Owner>,
-    by_timer: HashMap<Owner, usize>,
+    by_object: HashMap<(u64, u64), Vec<Owner>>,
+    alike: Vec<Owner>,
+    by_file: HashMap<Owner, usize>,
     /// Processes whose descriptors we may not see
     pub hidden: usize,
 }
@@ -33,30 +83,23 @@ pub struct Owners {
 impl Owners {
     /// Looks through every process that we may look into.
     #[must_use]
-    pub fn of(inodes: &HashSet<u64>) -> Self {
-        Self::with_files(inodes, &HashSet::new())
-    }
-
-    /// The same, and of these files: each descriptor of every process is asked
-    /// what it is.
-    #[must_use]
-    pub fn with_files(inodes: &HashSet<u64>, files: &HashSet<(u64, u64)>) -> Self {
+    pub fn of(sought: &Sought) -> Self {
         let mut found = Self::default();
         let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
         let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
         for pid in pids {
-            if found.look(pid, inodes, files).is_none() && pid != 1 {
+            if found.look(pid, sought).is_none() && pid != 1 {
                 found.hidden += usize::from(is_alive(pid));
             }
             for thread in with_own_table(pid) {
-                found.look(thread, inodes, files);
+                found.look(thread, sought);
             }
         }
-        found.by_timer = super::same_file::counts(&found.timers);
+        found.by_file = super::same_file::counts(&found.alike);
         found
     }
 
-    fn look(&mut self, pid: i32, wanted: &HashSet<u64>, files: &HashSet<(u64, u64)>) -> Option<()> {
+    fn look(&mut self, pid: i32, sought: &Sought) -> Option<()> {
         let dir = ProcDir::open(pid).ok()?;
         let links = dir
             .open_file("fd", OFlags::RDONLY | OFlags::DIRECTORY)
@@ -67,46 +110,39 @@ impl Owners {
             let Some(fd) = entry.file_name().to_str().ok().and_then(|n| n.parse().ok()) else {
                 continue;
             };
-            let link = rustix::fs::readlinkat(&links, entry.file_name(), Vec::new());
-            if link.as_ref().is_ok_and(|text| text.as_bytes() == TIMER) {
-                self.timers.push(Owner { pid, fd });
+            let owner = Owner { pid, fd };
+            let Ok(link) = rustix::fs::readlinkat(&links, entry.file_name(), Vec::new()) else {
+                continue;
+            };
+            let link = link.as_bytes();
+            let inode = text::bracketed(link).filter(|inode| sought.inodes.contains(inode));
+            if let Some(inode) = inode {
+                self.by_inode.entry(inode).or_default().push(owner);
             }
-            let is_path = link
-                .as_ref()
-                .is_ok_and(|text| text.as_bytes().starts_with(b"/"));
-            if is_path && !files.is_empty() {
-                let stat = rustix::fs::statat(&links, entry.file_name(), AtFlags::empty());
-                let object = stat.map(|stat| (stat.st_dev, stat.st_ino));
-                if let Some(object) = object.ok().filter(|object| files.contains(object)) {
-                    self.by_file
-                        .entry(object)
-                        .or_default()
-                        .push(Owner { pid, fd });
-                }
+            let is_socket = link.starts_with(b"socket:");
+            let listed = inode.is_some() && !is_socket || sought.links.contains(link);
+            let file = sought.file(&links, entry.file_name(), link);
+            if let Some(object) = file {
+                self.by_object.entry(object).or_default().push(owner);
             }
-            let inode = link
-                .ok()
-                .and_then(|text| crate::kernel::text::bracketed(text.as_bytes()));
-            if let Some(inode) = inode.filter(|inode| wanted.contains(inode)) {
-                self.by_inode
-                    .entry(inode)
-                    .or_default()
-                    .push(Owner { pid, fd });
+            if listed || file.is_some() {
+                self.alike.push(owner);
             }
         }
         Some(())
     }
 
-    /// How often this timerfd's file is open, as far as that is known.
+    /// How often this very open file is open, as far as that is known; not of
+    /// sockets.
     #[must_use]
-    pub fn of_timer(&self, owner: Owner) -> Option<usize> {
-        self.by_timer.get(&owner).copied()
+    pub fn of_open_file(&self, owner: Owner) -> Option<usize> {
+        self.by_file.get(&owner).copied()
     }
 
     /// Everyone who has that file open.
     #[must_use]
     pub fn of_file(&self, object: (u64, u64)) -> &[Owner] {
-        self.by_file.get(&object).map_or(&[], Vec::as_slice)
+        self.by_object.get(&object).map_or(&[], Vec::as_slice)
     }
 
     /// Everyone who has it open.
@@ -132,7 +168,7 @@ fn is_alive(pid: i32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsRawFd;
+    use rustix::fd::AsRawFd;
     use std::os::unix::fs::MetadataExt;
 
     #[test]
@@ -141,7 +177,11 @@ mod tests {
         let path = format!("/proc/self/fd/{}", one.as_raw_fd());
         let inode = std::fs::metadata(path).unwrap().ino();
         let me = std::process::id() as i32;
-        let owners = |inode| Owners::of(&HashSet::from([inode])).of_inode(inode).to_vec();
+        let owners = |inode| {
+            Owners::of(&Sought::inodes([inode]))
+                .of_inode(inode)
+                .to_vec()
+        };
         assert_eq!(
             owners(inode),
             [Owner {
@@ -152,5 +192,32 @@ mod tests {
         let again = one.try_clone().unwrap();
         assert_eq!(owners(inode).len(), 2);
         drop(again);
+    }
+
+    #[test]
+    fn two_opens_of_a_file_are_two_and_a_duplicate_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one");
+        std::fs::write(&path, "x").unwrap();
+        let open = || std::fs::File::open(&path).unwrap();
+        let (one, other) = (open(), open());
+        let again = one.try_clone().unwrap();
+        let meta = std::fs::metadata(&path).unwrap();
+        let mut sought = Sought::default();
+        sought.add(&FdFact {
+            path: path.to_str().map(str::to_owned),
+            object: (meta.dev(), meta.ino()),
+            ..FdFact::default()
+        });
+        let owners = Owners::of(&sought);
+        let pid = std::process::id() as i32;
+        let times = |file: &std::fs::File| {
+            let fd = file.as_raw_fd();
+            owners.of_open_file(Owner { pid, fd })
+        };
+        assert_eq!(
+            [&one, &other, &again].map(times),
+            [Some(2), Some(1), Some(2)]
+        );
     }
 }

@@ -2,14 +2,16 @@
 //! also what no gate lets through: a plan that leaves out nothing can be
 //! argued with.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::gates::{self, Case};
-use super::owners::Owners;
+use super::inside::Inside;
+use super::losing::{self, Candidate, Whole};
+use super::owners::{Owners, Sought};
 use super::protect::Protection;
 use super::retire::{self, Seen};
-use super::stale;
+use super::{posix, stale, watches};
 use crate::detect::Found;
 use crate::model::{Fix, FixGate, FixItem, FixOutcome, FixReport, Kind, Verdict};
 use crate::snapshot::{Descriptor, Snapshot};
@@ -27,20 +29,39 @@ pub struct Wish {
     pub protection: Protection,
 }
 
-/// The plan for what leaks by these findings.
+/// The plan for what leaks by these findings. What the program has lost is
+/// closed through `inside`, where there is such a way.
 #[must_use]
-pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
+pub fn plan(
+    snapshot: &Snapshot,
+    found: &[Found],
+    wish: &Wish,
+    inside: Option<&Inside>,
+) -> FixReport {
     let leaks: Vec<&Found> = found
         .iter()
         .filter(|found| found.verdict() == Verdict::Leak && wanted(snapshot, found, wish))
         .collect();
-    let files = files(snapshot, &leaks, wish);
-    let owners = Owners::with_files(&inodes(snapshot, &leaks), &files);
     let seen = wish.retire.then(|| Seen::of(snapshot.facts.pid)).flatten();
-    let items: Vec<FixItem> = leaks
-        .iter()
-        .flat_map(|found| items(snapshot, found, &owners, seen.as_ref(), wish))
-        .collect();
+    let owners = Owners::of(&sought(snapshot, &leaks));
+    let whole = Whole::of(snapshot, inside);
+    let mut maker = Maker {
+        snapshot,
+        owners: &owners,
+        wish,
+        whole: &whole,
+        seen: seen.as_ref(),
+        items: Vec::new(),
+        candidates: Vec::new(),
+    };
+    leaks.iter().for_each(|found| maker.add(found));
+    let Maker {
+        mut items,
+        candidates,
+        ..
+    } = maker;
+    let search = losing::judge(&whole, &mut items, &candidates);
+    items.iter_mut().for_each(prefer_closing);
     FixReport {
         schema: FixReport::SCHEMA.to_owned(),
         taken_at: snapshot.facts.taken_at,
@@ -49,6 +70,7 @@ pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
         items,
         limit: None,
         caches: Vec::new(),
+        search,
         stopped: None,
         notes: notes(&owners),
     }
@@ -60,7 +82,7 @@ pub fn plan(snapshot: &Snapshot, found: &[Found], wish: &Wish) -> FixReport {
 pub fn confirm(first: FixReport, second: FixReport) -> FixReport {
     let key = |item: &FixItem| {
         (
-            (item.fd, item.entry, item.action),
+            (item.fd, item.entry, item.timer),
             (item.object, item.cookie, item.born_ms),
         )
     };
@@ -69,7 +91,7 @@ pub fn confirm(first: FixReport, second: FixReport) -> FixReport {
         .items
         .iter()
         .map(|item| match seen.get(&key(item)) {
-            Some(again) if item.passes() => (*again).clone(),
+            Some(again) if item.passes() => both(item, again),
             Some(_) => item.clone(),
             None => FixItem {
                 outcome: Some(FixOutcome::Vanished),
@@ -77,30 +99,64 @@ pub fn confirm(first: FixReport, second: FixReport) -> FixReport {
             },
         })
         .collect();
-    FixReport { items, ..first }
+    let search = second.search.or(first.search);
+    FixReport {
+        items,
+        search,
+        ..first
+    }
+}
+
+/// Of two looks the more careful one.
+fn both(first: &FixItem, again: &FixItem) -> FixItem {
+    let closes = |item: &FixItem| item.action == Fix::CloseLost;
+    let chosen = if closes(again) && !closes(first) && again.passes() {
+        first
+    } else {
+        again
+    };
+    let lost = if first.is_lost() {
+        &again.lost
+    } else {
+        &first.lost
+    };
+    FixItem {
+        lost: lost.clone(),
+        ..chosen.clone()
+    }
+}
+
+/// A timer that the program has lost is closed, since that gives its number
+/// back, too.
+fn prefer_closing(item: &mut FixItem) {
+    if item.action == Fix::Disarm && item.is_lost() && item.gates.iter().all(holds_for_both) {
+        item.action = Fix::CloseLost;
+        item.gates
+            .retain(|gate| !STOPPING.contains(&gate.name.as_str()));
+        item.gates.append(&mut item.lost);
+    }
+}
+
+/// Gates that only stopping a timer asks for.
+const STOPPING: [&str; 2] = ["armed", "unread"];
+
+fn holds_for_both(gate: &FixGate) -> bool {
+    gate.open || STOPPING.contains(&gate.name.as_str())
 }
 
 fn wanted(snapshot: &Snapshot, found: &Found, wish: &Wish) -> bool {
     wish.findings.is_empty() || wish.findings.contains(&found.id(snapshot))
 }
 
-fn inodes(snapshot: &Snapshot, leaks: &[&Found]) -> HashSet<u64> {
-    let open = leaks.iter().flat_map(|found| &found.descriptors);
-    let open = open.filter_map(|at| snapshot.descriptors[*at].fact.as_ref());
+fn sought(snapshot: &Snapshot, leaks: &[&Found]) -> Sought {
     let stale = leaks
         .iter()
         .flat_map(|found| stale::inodes(snapshot, found));
-    open.map(|fact| fact.object.1).chain(stale).collect()
-}
-
-/// The files among them, where those may be parked.
-fn files(snapshot: &Snapshot, leaks: &[&Found], wish: &Wish) -> HashSet<(u64, u64)> {
+    let mut sought = Sought::inodes(stale);
     let open = leaks.iter().flat_map(|found| &found.descriptors);
     let facts = open.filter_map(|at| snapshot.descriptors[*at].fact.as_ref());
-    facts
-        .filter(|fact| wish.retire && fact.what == "regular")
-        .map(|fact| fact.object)
-        .collect()
+    facts.for_each(|fact| sought.add(fact));
+    sought
 }
 
 fn notes(owners: &Owners) -> Vec<String> {
@@ -114,68 +170,75 @@ fn notes(owners: &Owners) -> Vec<String> {
     hidden.into_iter().collect()
 }
 
-fn items(
-    snapshot: &Snapshot,
-    found: &Found,
-    owners: &Owners,
-    seen: Option<&Seen>,
-    wish: &Wish,
-) -> Vec<FixItem> {
-    let mut all = of_descriptors(snapshot, found, owners, seen, wish);
-    all.extend(stale::items(snapshot, found, owners, wish));
-    all
+/// Makes items, finding by finding.
+struct Maker<'a> {
+    snapshot: &'a Snapshot,
+    owners: &'a Owners,
+    wish: &'a Wish,
+    whole: &'a Whole<'a>,
+    seen: Option<&'a Seen>,
+    items: Vec<FixItem>,
+    candidates: Vec<Candidate>,
 }
 
-fn of_descriptors(
-    snapshot: &Snapshot,
-    found: &Found,
-    owners: &Owners,
-    seen: Option<&Seen>,
-    wish: &Wish,
-) -> Vec<FixItem> {
-    let id = found.id(snapshot);
-    let open = found
-        .descriptors
-        .iter()
-        .map(|at| &snapshot.descriptors[*at]);
-    open.map(|open| {
+impl Maker<'_> {
+    fn add(&mut self, found: &Found) {
+        for at in &found.descriptors {
+            self.add_descriptor(found, &self.snapshot.descriptors[*at]);
+        }
+        let (snapshot, wish) = (self.snapshot, self.wish);
+        let stale = stale::items(snapshot, found, self.owners, wish);
+        self.items.extend(stale);
+        let timers = posix::items(snapshot, found, wish, self.whole.inside());
+        self.items.extend(timers);
+        self.items.extend(watches::items(snapshot, found, wish));
+    }
+
+    fn add_descriptor(&mut self, found: &Found, open: &Descriptor) {
         let case = Case {
-            snapshot,
+            snapshot: self.snapshot,
             found,
             open,
-            owners,
-            protection: &wish.protection,
-            min_age: wish.min_age,
-            files: seen,
+            owners: self.owners,
+            protection: &self.wish.protection,
+            min_age: self.wish.min_age,
+            files: self.seen,
         };
-        let action = action_for(open, wish);
-        FixItem {
-            finding: id.clone(),
-            kind: found.kind,
-            action,
+        let action = action_for(open, self.wish);
+        let fact = open.fact.as_ref();
+        let mut item = FixItem {
             fd: Some(open.fd),
-            entry: None,
-            what: in_words(open),
-            object: open.fact.as_ref().map_or((0, 0), |fact| fact.object),
-            cookie: open
-                .fact
-                .as_ref()
-                .and_then(|fact| fact.socket.as_ref()?.cookie),
+            object: fact.map_or((0, 0), |fact| fact.object),
+            cookie: fact.and_then(|fact| fact.socket.as_ref()?.cookie),
             born_ms: open.born_ms,
             gates: gates_for(action, &case),
-            outcome: None,
-            detail: None,
+            ..FixItem::new(&found.id(self.snapshot), found.kind, action, in_words(open))
+        };
+        if fact.is_some_and(losing::can_be) && action != Fix::Fclose {
+            let lost = losing::gates(&case, self.whole);
+            match action {
+                Fix::CloseLost => item.gates.extend(lost),
+                _ => item.lost = lost,
+            }
+            let passes = item.gates.iter().all(holds_for_both);
+            if passes && item.lost.iter().all(|gate| gate.open) {
+                let candidate = Candidate::of(self.items.len(), &case);
+                self.candidates.extend(candidate);
+            }
         }
-    })
-    .collect()
+        self.items.push(item);
+    }
 }
 
-/// What can be done about it without closing anything for its owner.
+/// What can be done about it, the gentlest first.
 fn action_for(open: &Descriptor, wish: &Wish) -> Fix {
-    match open.fact.as_ref().map(|fact| fact.what.as_str()) {
+    let fact = open.fact.as_ref();
+    match fact.map(|fact| fact.what.as_str()) {
+        _ if open.stdio => Fix::Fclose,
         Some("tcp") => Fix::Eof,
         Some("timerfd") => Fix::Disarm,
         Some("regular") if wish.retire => Fix::Retire,
+        _ if fact.is_some_and(losing::can_be) => Fix::CloseLost,
         _ => Fix::None,
     }
 }
@@ -188,11 +251,16 @@ fn gates_for(action: Fix, case: &Case<'_>) -> Vec<FixGate> {
         _ => gates::common(case),
     };
     gates.extend(gates::process(case.snapshot, case.protection));
-    if action == Fix::None {
-        gates.push(shut(
+    match action {
+        Fix::None => gates.push(shut(
             "way",
             "nothing gentle ends this kind of object; it is only reported",
-        ));
+        )),
+        Fix::Fclose => gates.push(shut(
+            "way",
+            "it belongs to a FILE* or DIR*; whether anything still points to that is not looked for yet",
+        )),
+        _ => {}
     }
     gates
 }

@@ -236,18 +236,15 @@ pub fn give_back(action: &Action) -> Result<(), String> {
 
 fn item_of(action: &Action) -> FixItem {
     FixItem {
-        finding: action.finding.clone(),
-        kind: action.kind,
-        action: action.action,
         fd: action.fd,
-        entry: None,
-        what: action.what.clone(),
         object: action.object,
-        cookie: None,
         born_ms: action.born_ms,
-        gates: Vec::new(),
-        outcome: None,
-        detail: None,
+        ..FixItem::new(
+            &action.finding,
+            action.kind,
+            action.action,
+            action.what.clone(),
+        )
     }
 }
 

@@ -43,6 +43,12 @@ pub fn has_own_table(pid: i32, tid: i32) -> bool {
     answer.is_some_and(|order| order != Ordering::Equal)
 }
 
+/// Whether both are one open file; none when that cannot be told.
+#[must_use]
+pub fn is_same(one: Owner, other: Owner) -> Option<bool> {
+    compare(one, other).map(|order| order == Ordering::Equal)
+}
+
 /// None when one of them is gone, or may not be asked about.
 fn compare(one: Owner, other: Owner) -> Option<Ordering> {
     kcmp(KCMP_FILE, (one.pid, one.fd), (other.pid, other.fd))

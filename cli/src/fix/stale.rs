@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use super::epoll::{self, Entry};
 use super::gates;
 use super::outside::{Hold, Untouched};
-use super::owners::{Owner, Owners};
+use super::owners::{Owner, Owners, Sought};
 use super::plan::Wish;
 use crate::detect::Found;
 use crate::kernel::descriptors::fdinfo;
@@ -38,21 +38,14 @@ pub fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -
     let mut holders = Holders::default();
     entries(snapshot, found)
         .map(|(thing, entry)| FixItem {
-            finding: id.clone(),
-            kind: found.kind,
-            action: Fix::EpollDel,
             fd: Some(entry.epoll),
             entry: Some(entry.fd),
-            what: thing.what.clone(),
             object: entry.object,
-            cookie: None,
-            born_ms: None,
             gates: {
                 let known = holders.of(snapshot, owners, entry.object);
                 gates::stale(snapshot, found, &wish.protection, entry, known)
             },
-            outcome: None,
-            detail: None,
+            ..FixItem::new(&id, found.kind, Fix::EpollDel, thing.what.clone())
         })
         .collect()
 }
@@ -94,7 +87,7 @@ pub fn remove(hold: &Hold, dir: &ProcDir, item: &FixItem) -> Result<FixOutcome, 
     }
     let own = own_descriptors(dir, item.object);
     let others = || {
-        Owners::of(&[item.object.1].into())
+        Owners::of(&Sought::inodes([item.object.1]))
             .of_inode(item.object.1)
             .to_vec()
     };

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use rustix::fd::AsFd;
 use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
 
-use super::outside::{self, Hold};
+use super::inside::Inside;
+use super::outside::{self, Hold, Untouched};
 use crate::attach::resolve;
 use crate::kernel::{ProcDir, process::start_ticks};
 use crate::model::{Fix, FixOutcome};
@@ -73,6 +74,8 @@ pub fn pending(actions: &[Action]) -> Vec<Action> {
     all.into_iter().map(|(_, action)| action).collect()
 }
 
+const UNKNOWN: &str = "what it was set to is not known";
+
 /// Sets one back, if it is the same object of the same process, and nobody
 /// has set it since.
 ///
@@ -87,9 +90,11 @@ pub fn restore(action: &Action) -> Result<(), String> {
     if action.action == Fix::Retire {
         return super::retire::give_back(action);
     }
-    let (Some(fd), Some(timer)) = (action.fd, action.timer) else {
-        return Err("what it was set to is not known".to_owned());
-    };
+    let timer = action.timer.ok_or(UNKNOWN)?;
+    if let Some(id) = action.posix_timer {
+        return by_the_target(action, id, &itimer(timer));
+    }
+    let fd = action.fd.ok_or(UNKNOWN)?;
     let hold = Hold::of(action.pid).map_err(|_| GONE.to_owned())?;
     // First held, then known to be the one: what is held stays it.
     let copy = hold.duplicate(fd).map_err(|why| why.to_string())?;
@@ -101,6 +106,21 @@ pub fn restore(action: &Action) -> Result<(), String> {
         return Err("it runs: somebody has set it since".to_owned());
     }
     outside::rearm(copy.as_fd(), &itimer(timer)).map_err(|why| why.to_string())
+}
+
+/// A POSIX timer is nobody's but the process's own.
+fn by_the_target(action: &Action, id: u32, to: &Itimerspec) -> Result<(), String> {
+    let inside = Inside::of(action.pid).map_err(|why| why.to_string())?;
+    let inside = inside.ok_or("memguard's library is not in it any more")?;
+    match inside.restore_timer(id, action.born_ms, to) {
+        Ok(FixOutcome::Restored) => Ok(()),
+        Ok(FixOutcome::Pending) => {
+            Err("the program came by no hook, so nothing was done; try again".to_owned())
+        }
+        Ok(_) => Err("it runs: somebody has set it since".to_owned()),
+        Err(Untouched::Vanished) => Err("it was deleted, or another has its number".to_owned()),
+        Err(why) => Err(why.to_string()),
+    }
 }
 
 /// Timers share an inode; the library knows when each was created.

@@ -8,7 +8,7 @@
 //! - [`descriptors`]: every open descriptor, its kind and its facts
 //! - [`sockets`]: the state of each socket
 //! - [`threads`] and [`blocked`]: the threads and what they block on;
-//!   [`children`]: the children
+//!   [`children`]: the children; [`registers`]: what threads keep in registers
 //! - [`timers`]: POSIX timers; [`maps`]: the address space; [`smaps`]: what is
 //!   resident of it
 //! - [`outside`]: all of it, for a process without memguard's library
@@ -28,6 +28,7 @@ pub mod maps;
 pub mod outside;
 pub mod proc_dir;
 pub mod process;
+pub mod registers;
 pub mod smaps;
 pub mod sockets;
 #[cfg(test)]

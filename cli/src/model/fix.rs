@@ -25,6 +25,9 @@ pub struct FixReport {
     /// them counts as a fix
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub caches: Vec<FixCache>,
+    /// The latest search of the program's memory for descriptors' numbers
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<FixSearch>,
     /// Why it stopped early, if it did
     pub stopped: Option<String>,
     /// What else a reader should know, one sentence each
@@ -41,6 +44,22 @@ impl FixReport {
         let ended = |item: &&FixItem| item.outcome == Some(outcome);
         self.items.iter().filter(ended).count()
     }
+}
+
+/// A search for numbers that the program may still know.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FixSearch {
+    /// For how many
+    pub numbers: u64,
+    /// How much memory was read
+    pub bytes: u64,
+    /// How long it took
+    pub took_ms: f64,
+    /// The longest that a thread stood still, for its registers
+    pub longest_stop_ms: f64,
+    /// Why not everything was searched
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missed: Option<String>,
 }
 
 /// The soft limit on descriptors, to be raised to the hard one.
@@ -75,9 +94,13 @@ pub struct FixItem {
     pub action: Action,
     /// Its descriptor, or the epoll's that holds the entry
     pub fd: Option<i32>,
-    /// The number of a stale registration, which `fd`'s epoll lists
+    /// The number of a stale registration, which `fd`'s epoll lists, or of a
+    /// watch of the inotify at `fd`
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<i32>,
+    /// The kernel's number of a POSIX timer
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<u32>,
     /// The object in words
     pub what: String,
     /// Device and inode: the identity that is checked again before acting
@@ -91,6 +114,10 @@ pub struct FixItem {
     pub born_ms: Option<u64>,
     /// Every condition, whether it holds, and the fact
     pub gates: Vec<FixGate>,
+    /// For a socket whose owner takes no notice of its end: the further
+    /// conditions under which the program has lost it, and it is closed
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lost: Vec<FixGate>,
     /// What came of it; null while it is only planned
     pub outcome: Option<FixOutcome>,
     /// More on the outcome
@@ -99,6 +126,38 @@ pub struct FixItem {
 }
 
 impl FixItem {
+    /// One that is to be filled in.
+    #[must_use]
+    pub fn new(finding: &str, kind: Kind, action: Action, what: String) -> Self {
+        Self {
+            finding: finding.to_owned(),
+            kind,
+            action,
+            fd: None,
+            entry: None,
+            timer: None,
+            what,
+            object: (0, 0),
+            cookie: None,
+            born_ms: None,
+            gates: Vec::new(),
+            lost: Vec::new(),
+            outcome: None,
+            detail: None,
+        }
+    }
+
+    /// Whether the program has lost it, by every condition.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        let gates = if self.lost.is_empty() {
+            &self.gates
+        } else {
+            &self.lost
+        };
+        gates.iter().all(|gate| gate.open) && gates.iter().any(|gate| gate.name == "lost")
+    }
+
     /// Whether every gate is open.
     #[must_use]
     pub fn passes(&self) -> bool {
@@ -260,6 +319,30 @@ impl FixOutcome {
                 | Self::ClosedLost
                 | Self::ClosedRetired
         )
+    }
+
+    /// What that means for the program and its owner, where the words do not
+    /// say all.
+    #[must_use]
+    pub fn meaning(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Neutered => {
+                "Neutered: the connection has ended, and the program still keeps the number until it closes it or ends."
+            }
+            Self::Disarmed => "Disarmed: `memguard undo` sets it back.",
+            Self::ClosedLost => {
+                "Closed (lost): nothing in the program held the number any more; the program closed it by command."
+            }
+            Self::GivenBack => "Given back: memory that was free already; no object was touched.",
+            Self::Vanished => {
+                "Gone by itself: it was closed, or its number named something else, before its turn."
+            }
+            Self::Pending => {
+                "Pending: the program has not answered, and nothing of it is left waiting in the program but an \
+                 end of file that it has been shown; ask again later."
+            }
+            _ => return None,
+        })
     }
 
     /// The words for a person.

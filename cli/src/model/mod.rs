@@ -17,7 +17,7 @@ mod undo;
 pub use cache::Cache;
 pub use doctor::{Doctor, DoctorCheck, Outcome};
 pub use fds::{FdRow, Fds};
-pub use fix::{FixCache, FixGate, FixItem, FixLimit, FixMeans, FixOutcome, FixReport};
+pub use fix::{FixCache, FixGate, FixItem, FixLimit, FixMeans, FixOutcome, FixReport, FixSearch};
 pub use kind::Kind;
 pub use learned::{Labelled, Labels, Learned, LearnedProgram, LearnedSite};
 pub use list::{List, ListRow};

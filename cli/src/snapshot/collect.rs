@@ -242,6 +242,7 @@ fn socket_fact(socket: &Socket) -> SocketFact {
         sent_ms: time(|times| times.last_sent_ms),
         received_ms: time(|times| times.last_received_ms),
         cookie: socket.cookie,
+        peer_inode: socket.peer_inode,
         heard_ms: time(|times| times.last_segment_ms),
     }
 }

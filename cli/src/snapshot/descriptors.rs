@@ -44,6 +44,10 @@ pub struct Descriptor {
     /// Others use it too, or libc itself does, where no hook sees it: passed on
     /// or received by SCM_RIGHTS, popen
     pub elsewhere: bool,
+    /// Put on its number by dup2(2): the program chose the number
+    pub placed: bool,
+    /// Mapped by mmap(2)
+    pub mapped: bool,
     /// What the kernel said
     pub fact: Option<FdFact>,
 }
@@ -174,6 +178,8 @@ fn from_row(row: &DescriptorInfo, fact: Option<&FdFact>) -> Option<Descriptor> {
         copy_of: row.info.source.and_then(|fd| i32::try_from(fd).ok()),
         elsewhere: row.info.flags & fd_flag::SENT != 0
             || matches!(kind, Row::Received | Row::Popen),
+        placed: row.info.flags & fd_flag::PLACED != 0,
+        mapped: row.info.flags & fd_flag::MAPPED != 0,
         fact: fact.cloned(),
     })
 }

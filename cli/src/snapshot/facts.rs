@@ -137,6 +137,9 @@ pub struct SocketFact {
     /// SO_COOKIE: never used twice, unlike inodes
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cookie: Option<u64>,
+    /// Inode of an AF_UNIX socket's other end
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer_inode: Option<u64>,
     /// Since anything at all came: in CLOSE_WAIT, at most the time since the
     /// peer's end of stream
     pub heard_ms: Option<u64>,

@@ -44,6 +44,9 @@ pub struct Action {
     /// The number of a registration
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<i32>,
+    /// The kernel's number of a POSIX timer
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub posix_timer: Option<u32>,
     /// The object in words
     pub what: String,
     /// Device and inode
@@ -133,6 +136,7 @@ impl Journal {
             action: item.action,
             fd: item.fd,
             entry: item.entry,
+            posix_timer: item.timer,
             what: item.what.clone(),
             object: item.object,
             cookie: item.cookie,

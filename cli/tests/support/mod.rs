@@ -109,6 +109,12 @@ pub fn serves() -> &'static Path {
     BUILT.get_or_init(|| fixture("serves"))
 }
 
+/// The program that loses things and keeps others, built once.
+pub fn loses() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| fixture("loses"))
+}
+
 fn fixture(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.c"));
     let program =
@@ -187,6 +193,21 @@ impl Held {
     pub fn go_on(&mut self) {
         self.push();
         self.wait();
+    }
+
+    /// Tells it something; the last line that it says before it stands still
+    /// again.
+    #[track_caller]
+    pub fn ask(&mut self, what: &str) -> String {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{what}").expect("it reads");
+        let mut said = String::new();
+        loop {
+            let line = self.lines.next().expect("it answers").unwrap();
+            if line.starts_with("READY ") {
+                return said;
+            }
+            said = line;
+        }
     }
 
     fn push(&mut self) {

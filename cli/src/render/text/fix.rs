@@ -1,6 +1,6 @@
 //! A plan for people, and what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::Layout;
 use super::style::{FAINT, GOOD, STRONG, paint};
@@ -9,7 +9,7 @@ use super::wrap::wrap;
 use crate::model::{FixItem, FixOutcome, FixReport};
 use crate::render::line;
 use crate::render::safe::safe;
-use crate::units::count;
+use crate::units::{bytes, count, span};
 
 const COLUMNS: [Column; 5] = [
     right("FD"),
@@ -49,7 +49,9 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
     gates(&mut out, fix, layout.width);
     super::caches::plan(&mut out, fix, layout.width);
     limit(&mut out, fix, layout.width);
+    search(&mut out, fix, layout.width);
     sums(&mut out, fix);
+    meanings(&mut out, fix, layout.width);
     for note in fix.stopped.iter().map(|why| format!("Stopped: {why}.")) {
         out.push_str(&wrap(&safe(&note), 0, layout.width));
     }
@@ -182,6 +184,29 @@ fn limit(out: &mut String, fix: &FixReport, width: usize) {
         0,
         width,
     ));
+}
+
+/// What was searched for lost numbers, and how little that held the program up.
+fn search(out: &mut String, fix: &FixReport, width: usize) {
+    let Some(search) = &fix.search else { return };
+    let missed = search.missed.as_deref().map(|why| format!(" But {why}."));
+    let said = format!(
+        "Searched {} of memory for {} numbers in {}; a thread stood still for {:.1} ms at most.{}",
+        bytes(search.bytes),
+        count(search.numbers),
+        span(search.took_ms / 1e3),
+        search.longest_stop_ms,
+        missed.unwrap_or_default(),
+    );
+    out.push_str(&wrap(&safe(&said), 0, width));
+}
+
+/// What each outcome means, once.
+fn meanings(out: &mut String, fix: &FixReport, width: usize) {
+    let outcomes: BTreeSet<FixOutcome> = fix.items.iter().filter_map(|item| item.outcome).collect();
+    for said in outcomes.into_iter().filter_map(FixOutcome::meaning) {
+        out.push_str(&wrap(said, 0, width));
+    }
 }
 
 fn sums(out: &mut String, fix: &FixReport) {

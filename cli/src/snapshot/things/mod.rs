@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use shm_protocol::codes::Kind as Row;
 use shm_protocol::view::ThingInfo;
 
-use super::facts::{Facts, PosixTimerFact, RegistrationFact, StaleFact};
+use super::facts::{Facts, PosixTimerFact, RegistrationFact, StaleFact, WatchFact};
 use super::kinds;
 use super::sites::Sites;
 use crate::model::Kind;
@@ -71,6 +71,10 @@ pub struct Thing {
     pub bytes: Option<u64>,
     /// A stale registration, as the kernel lists it
     pub stale: Option<RegistrationFact>,
+    /// A POSIX timer's number, which the kernel gives
+    pub timer: Option<u32>,
+    /// A watch, as the kernel lists it
+    pub watch: Option<WatchFact>,
 }
 
 /// The outcome of checking.
@@ -98,7 +102,11 @@ pub fn reconcile(rows: &[ThingInfo], facts: &Facts) -> Checked {
         match lists.confirm(row, facts) {
             Answer::Is(what, state) => {
                 told.insert((row.kind as u8, row.key));
-                checked.things.push(thing(row, what, state));
+                let watch = lists.watch(row);
+                checked.things.push(Thing {
+                    watch,
+                    ..thing(row, what, state)
+                });
             }
             Answer::Among(registrations) => {
                 told.insert((row.kind as u8, row.key));
@@ -137,6 +145,8 @@ fn thing(row: &ThingInfo, what: String, state: ThingState) -> Thing {
         state,
         bytes: (row.kind == Row::Thread).then(|| row.thread().1),
         stale: None,
+        timer: (row.kind == Row::PosixTimer).then(|| row.numbers().1),
+        watch: None,
     }
 }
 
@@ -159,7 +169,7 @@ impl<'a> Lists<'a> {
                 .map(|all| all.iter().map(|one| (one.id as u32, one)).collect()),
             registrations: facts.registrations.as_ref().map(|all| by_number(all)),
             watches: facts.watches.as_ref().map(|all| {
-                let one = |one: &super::facts::WatchFact| ((one.inotify, one.watch), one.object);
+                let one = |one: &WatchFact| ((one.inotify, one.watch), one.object);
                 all.iter().map(one).collect()
             }),
             threads: facts
@@ -171,6 +181,18 @@ impl<'a> Lists<'a> {
                 .as_ref()
                 .map(|all| all.iter().map(|one| (one.pid as u32, one.zombie)).collect()),
         }
+    }
+
+    fn watch(&self, row: &ThingInfo) -> Option<WatchFact> {
+        let (inotify, watch) = row.numbers();
+        let (inotify, watch) = (inotify as i32, watch as i32);
+        let listed = self.watches.as_ref().filter(|_| row.kind == Row::Watch)?;
+        let object = *listed.get(&(inotify, watch))?;
+        Some(WatchFact {
+            inotify,
+            watch,
+            object,
+        })
     }
 
     fn confirm(&self, row: &ThingInfo, facts: &Facts) -> Answer<'_> {
@@ -235,6 +257,8 @@ impl<'a> Lists<'a> {
             state,
             bytes: None,
             stale: None,
+            timer: None,
+            watch: None,
         };
         for (id, timer) in self.timers.iter().flatten() {
             if !told.contains(&(Row::PosixTimer as u8, pair(1, *id))) {
