@@ -4,6 +4,7 @@ import http.client
 import random
 import socket
 import subprocess
+import sys
 import time
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ class Client:
     """How one protocol connects and asks; `ask` raises if the answer is wrong."""
 
     keep = True
+    trouble = ""
 
     def open(self, port: int):
         """A connection."""
@@ -35,7 +37,10 @@ class Client:
             # Never a storm after a pause: what was missed is not made up for.
             pace = max(pace, time.monotonic() - 0.5)
             slot = dice.randrange(KEPT) if self.keep and number % 10 else None
-            counts[self.ask_once(port, kept, slot, number)] += 1
+            failed = self.ask_once(port, kept, slot, number)
+            counts[failed] += 1
+            if failed:
+                print(f"{time.strftime('%T')} port {port}: request {number}: {self.trouble}", file=sys.stderr, flush=True)
 
     def ask_once(self, port: int, kept: dict, slot: int | None, number: int) -> int:
         """0 if it was answered, else 1."""
@@ -46,7 +51,8 @@ class Client:
             if slot is not None and number % LIFETIME:
                 kept[slot], connection = connection, None
             return 0
-        except (OSError, ValueError, http.client.HTTPException):
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self.trouble = repr(error)
             return 1
         finally:
             if connection is not None:
@@ -137,4 +143,8 @@ class Pgbench(Client):
             command += ["-U", "postgres", "postgres"]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             words = done.stdout.partition("actually processed: ")[2].split()
-            counts[0 if words else 1] += int(words[0].split("/")[0]) if words else 1
+            lost = done.stdout.partition("failed transactions: ")[2].split() or ["0"]
+            counts[0] += int(words[0].split("/")[0]) if words else 0
+            counts[1] += int(lost[0]) if done.returncode == 0 else 1
+            if done.returncode != 0 or lost[0] != "0":
+                print(f"{time.strftime('%T')} pgbench: {done.stderr[-500:]}", file=sys.stderr, flush=True)

@@ -1,139 +1,37 @@
 """All healthy servers at once under load: no report may call anything a leak.
 
+With --fix the healthy programs of the corpus run beside them, and `memguard fix`
+acts on all processes again and again: it may touch nothing, and no request may fail.
 Exit status: 0 no leak and every server answered; 1 else, with a line for each.
 """
 
 import argparse
-import multiprocessing
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.append(str(ROOT / "bench" / "engine"))
 
-from asking import report
+from attended import DEFAULT, SHORT, Alone, Attended, Loaded
+from building import Build
 from corpus_page import table
-from manifest import rank
-from running import BARE
+from fixing import Fixer
+from manifest import load, rank
 from servers import Server, servers
-from serving import command_under, free_port
 from variants import Variant, public_copy
 
-AGES = {"default": [], "5s": ["--min-age", "5s"]}
+# A program of the corpus runs on until it is ended.
+SPARE_SECONDS = 600
 
 
-@dataclass
-class Seen:
-    """What was reported of one server."""
-
-    reports: int = 0
-    processes: set[int] = field(default_factory=set)
-    verdicts: dict[str, Counter] = field(default_factory=lambda: {age: Counter() for age in AGES})
-    leaks: dict[str, str] = field(default_factory=dict)
-
-
-class Running:
-    """A server under the library, with the process that asks it."""
-
-    def __init__(self, server: Server, folder: Path, under: Variant) -> None:
-        self.server, self.seen, self.port = server, Seen(), free_port()
-        self.folder = folder / server.name
-        self.folder.mkdir()
-        self.folder.chmod(0o755)
-        server.service.prepare(self.folder)
-        self.log = folder / f"{server.name}.log"
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                command_under(server.service, under, self.folder, self.port),
-                env=BARE.full_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self.counts = multiprocessing.Array("q", 2, lock=False)
-        self.driver: multiprocessing.Process | None = None
-
-    def drive(self, seconds: float) -> None:
-        """Starts the clients, in a process of their own."""
-        arguments = (self.port, self.server.per_second, seconds, self.counts)
-        self.driver = multiprocessing.Process(target=self.server.client.drive, args=arguments, daemon=True)
-        self.driver.start()
-
-    def look(self, memguard: Path) -> None:
-        """Reports on all its processes, by the built-in ages and by a short one."""
-        for pid in family(self.process.pid):
-            for age, options in AGES.items():
-                self.note(pid, age, report(memguard, pid, options))
-
-    def note(self, pid: int, age: str, document: dict | None) -> None:
-        """What one report says; a process that has just ended has none."""
-        if document is None or not document["process"]["instrumented"]:
-            return
-        self.seen.reports += 1
-        self.seen.processes.add(pid)
-        for row in document["findings"]:
-            self.seen.verdicts[age][row["verdict"]] += 1
-            if row["verdict"] == "leak":
-                place = next((frame["function"] for frame in row["stack"] if frame["function"]), "an unknown place")
-                said = f"{row['kind']} of {place}: {row['summary']} {' '.join(row['evidence'])}"
-                self.seen.leaks.setdefault(row["id"], f"pid {pid}, --min-age {age}: {said}")
-
-    def stop(self) -> None:
-        """Ends the server and what it left, then the clients."""
-        # PostgreSQL's quick way out; the others know TERM.
-        self.process.send_signal(signal.SIGINT if self.server.name == "postgres" else signal.SIGTERM)
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
-        self.process.wait(10)
-        if self.driver is not None:
-            self.driver.kill()
-            self.driver.join(10)
-
-    def failures(self) -> list[str]:
-        """What must not be."""
-        done, failed = self.counts
-        lines = [f"called a leak: {said}" for said in self.seen.leaks.values()]
-        if self.process.poll() is not None:
-            lines.append(f"ended with status {self.process.returncode}; its output is in {self.log}")
-        if done == 0 or failed > done / 100:
-            lines.append(f"answered {done} requests and failed {failed}; its output is in {self.log}")
-        if self.seen.reports == 0:
-            lines.append("was never reported on: the library is not in it")
-        return lines
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    found, at = [pid], 0
-    while at < len(found):
-        for task in Path(f"/proc/{found[at]}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in task.read_text().split()]
-            except OSError:
-                continue
-        at += 1
-    return found
-
-
-def wait_until_they_answer(all_running: list[Running]) -> None:
+def wait_until_they_answer(loaded: list[Loaded]) -> None:
     """Half a minute for each to listen."""
     end_at = time.monotonic() + 30
-    for one in all_running:
+    for one in loaded:
         while time.monotonic() < end_at and one.server.client.ask_once(one.port, {}, None, 1):
             time.sleep(0.1)
 
@@ -144,28 +42,80 @@ def worst(verdicts: Counter) -> str:
     return f"{name} ({verdicts[name]})" if verdicts else "none"
 
 
-def summary(all_running: list[Running], minutes: float) -> str:
-    """A line for each server."""
-    head = ["server", "requests/s", "failed", "processes", "reports", "worst, default", "worst, 5s", "leaks"]
+def verdict_table(everyone: list[Attended], minutes: float) -> str:
+    """A line for each: what reports said."""
+    head = ["program", "requests/s", "failed", "processes", "reports", "worst, default", "worst, short age", "leaks"]
     rows = []
-    for one in all_running:
-        done, failed = one.counts
+    for one in everyone:
         seen = one.seen
-        counts = [f"{done / minutes / 60:.0f}", str(failed), str(len(seen.processes)), str(seen.reports)]
-        rows.append([one.server.name, *counts, *(worst(seen.verdicts[age]) for age in AGES), str(len(seen.leaks))])
+        counts = [str(len(seen.processes)), str(seen.reports)]
+        verdicts = [worst(seen.verdicts[age]) for age in (DEFAULT, SHORT)]
+        rows.append([one.name, *requests(one, minutes), *counts, *verdicts, str(len(seen.leaks))])
     return table(head, rows)
 
 
-def watch(all_running: list[Running], memguard: Path, options: argparse.Namespace) -> None:
-    """Reports until time is over, and a last one."""
-    begun, number = time.monotonic(), 0
-    while (due := (number + 1) * options.every) <= options.minutes * 60:
-        time.sleep(max(0.0, begun + due - time.monotonic()))
-        for one in all_running:
-            one.look(memguard)
-        number = max(number + 1, int((time.monotonic() - begun) / options.every))
-        leaks = sum(len(one.seen.leaks) for one in all_running)
-        print(f"healthy: {due / 60:.1f} minutes, {leaks} leaks", file=sys.stderr, flush=True)
+def fix_table(everyone: list[Attended]) -> str:
+    """A line for each: what fixes did."""
+    head = ["program", "fixes asked for", "objects considered", "refused by", "touched", "memory given back"]
+    rows = []
+    for one in everyone:
+        fixed = one.fixed
+        refused = ", ".join(f"{gate} ({n})" for gate, n in fixed.refused_by.most_common()) or "-"
+        rows.append([one.name, str(fixed.runs), str(fixed.considered), refused, str(len(fixed.touched)), str(fixed.given_back)])
+    return table(head, rows)
+
+
+def requests(one: Attended, minutes: float) -> list[str]:
+    """Its rate and its failures, if anybody asks it."""
+    if not isinstance(one, Loaded):
+        return ["-", "-"]
+    done, failed = one.counts
+    return [f"{done / minutes / 60:.0f}", str(failed)]
+
+
+class Rounds:
+    """Reports and fixes, each at its own beat until time is over."""
+
+    def __init__(self, everyone: list[Attended], fixer: Fixer, options: argparse.Namespace) -> None:
+        self.everyone, self.fixer, self.options = everyone, fixer, options
+        self.fix_rounds = 0
+        # Memory that is free goes back only where it is asked for.
+        self.caches = options.fix and fixer.knows("fix", "caches")
+
+    def run(self) -> None:
+        """Until time is over."""
+        begun = time.monotonic()
+        end_at, report_at, fix_at = begun + self.options.minutes * 60, begun + self.options.every, begun
+        while (now := time.monotonic()) < end_at:
+            if self.options.fix and now >= fix_at:
+                self.fix()
+                fix_at = max(fix_at + self.options.fix_every, time.monotonic() - self.options.fix_every)
+            if time.monotonic() >= report_at:
+                self.report((time.monotonic() - begun) / 60)
+                report_at = max(report_at + self.options.every, time.monotonic())
+            time.sleep(0.2)
+        self.report(self.options.minutes)
+
+    def fix(self) -> None:
+        """All kinds, by the built-in ages and by a short one in turn."""
+        age = (DEFAULT, SHORT)[self.fix_rounds % 2]
+        for one in self.everyone:
+            one.fix(self.fixer, age, [])
+            if self.caches:
+                one.fix(self.fixer, age, ["--kind", "caches"])
+        self.fix_rounds += 1
+
+    def report(self, minutes: float) -> None:
+        """Everybody once."""
+        for one in self.everyone:
+            one.look(self.fixer.memguard)
+        leaks = sum(len(one.seen.leaks) for one in self.everyone)
+        touched = sum(len(one.fixed.touched) for one in self.everyone)
+        print(
+            f"healthy: {minutes:.1f} minutes, {leaks} leaks, {self.fix_rounds} rounds of fixes, {touched} touched",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def arguments() -> argparse.Namespace:
@@ -173,40 +123,69 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/healthy", description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=30, metavar="N", help="how long (30)")
     parser.add_argument("--every", type=float, default=60, metavar="N", help="seconds between two rounds of reports (60)")
-    parser.add_argument("--only", action="append", metavar="NAME", help="this server only; may be repeated")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the table there too")
+    parser.add_argument("--fix", action="store_true", help="have `memguard fix --yes` act on everything, corpus included")
+    parser.add_argument("--fix-every", type=float, default=10, metavar="N", help="seconds between two rounds of fixes (10)")
+    parser.add_argument("--only", action="append", metavar="NAME", help="this server or program only; may be repeated")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there too")
     return parser.parse_args()
 
 
-def chosen(names: list[str] | None) -> list[Server]:
+def chosen_servers(names: list[str] | None) -> list[Server]:
     """The servers that were asked for."""
     known = servers()
-    unknown = set(names or []) - {one.name for one in known}
+    unknown = set(names or []) - {one.name for one in known} - {case.name for case in load()}
     if unknown:
         raise SystemExit(f"healthy: there is no server {', '.join(unknown)}; name some of {', '.join(one.name for one in known)}.")
     return [one for one in known if not names or one.name in names]
 
 
-def main() -> int:
-    """The whole run."""
-    options = arguments()
+def start_programs(options: argparse.Namespace, folder: Path, under: Variant) -> list[Alone]:
+    """The healthy half of the corpus."""
+    cases = [case for case in load() if not case.leaky and (not options.only or case.name in options.only)]
+    build = Build(ROOT / "target" / "corpus")
+    build.compile(cases)
+    build.install(cases)
+    seconds = options.minutes * 60 + SPARE_SECONDS
+    return [Alone(case, build, folder, under, seconds) for case in cases]
+
+
+def start_servers(options: argparse.Namespace, folder: Path, under: Variant) -> list[Loaded]:
+    """The servers, not yet driven."""
+    return [Loaded(server, folder, under) for server in chosen_servers(options.only)]
+
+
+def run(options: argparse.Namespace, folder: Path) -> tuple[list[Attended], list[str], int]:
+    """The whole run: who took part, what must not be, and how many rounds of fixes there were."""
     release = ROOT / "target" / "release"
+    under = Variant("memguard", {"LD_PRELOAD": public_copy(release / "libmemguard.so", folder)})
+    # A build meanwhile must not change what is measured; nor does an earlier run count.
+    fixer = Fixer(Path(public_copy(release / "memguard", folder)), folder / "state" if options.fix else None)
+    everyone: list[Attended] = []
+    try:
+        loaded = start_servers(options, folder, under)
+        everyone += loaded
+        wait_until_they_answer([one for one in loaded if one.name != "postgres"])
+        everyone += start_programs(options, folder, under) if options.fix else []
+        for one in loaded:
+            one.drive(options.minutes * 60)
+        rounds = Rounds(everyone, fixer, options)
+        rounds.run()
+        failed = [f"{one.name} {line}" for one in everyone for line in one.failures()]
+        return everyone, failed, rounds.fix_rounds
+    finally:
+        for one in everyone:
+            one.stop()
+
+
+def main() -> int:
+    """The whole run and its tables."""
+    options = arguments()
     folder = Path(tempfile.mkdtemp(prefix="memguard-healthy-"))
     folder.chmod(0o755)
-    under = Variant("memguard", {"LD_PRELOAD": public_copy(release / "libmemguard.so", folder)})
-    all_running: list[Running] = []
-    try:
-        for server in chosen(options.only):
-            all_running.append(Running(server, folder, under))
-        wait_until_they_answer([one for one in all_running if one.server.name != "postgres"])
-        for one in all_running:
-            one.drive(options.minutes * 60)
-        watch(all_running, release / "memguard", options)
-        failed = [f"{one.server.name} {line}" for one in all_running for line in one.failures()]
-    finally:
-        for one in all_running:
-            one.stop()
-    text = summary(all_running, options.minutes)
+    everyone, failed, fix_rounds = run(options, folder)
+    text = verdict_table(everyone, options.minutes)
+    if options.fix:
+        text += f"\n{fix_rounds} rounds of fixes.\n\n" + fix_table(everyone)
     print(text)
     if options.output:
         options.output.write_text(text)
@@ -214,7 +193,8 @@ def main() -> int:
         print(f"healthy: {line}", file=sys.stderr)
     if not failed:
         shutil.rmtree(folder, ignore_errors=True)
-    print(f"{len(all_running)} servers, {options.minutes:g} minutes, {sum(len(one.seen.leaks) for one in all_running)} leaks")
+    leaks, touched = (sum(len(part) for part in parts) for parts in zip(*((one.seen.leaks, one.fixed.touched) for one in everyone)))
+    print(f"{len(everyone)} programs, {options.minutes:g} minutes, {leaks} leaks, {touched} touched")
     return 1 if failed else 0
 
 
