@@ -42,7 +42,7 @@ class Attended:
     min_age = "5s"
 
     def __init__(self) -> None:
-        self.seen, self.fixed = Seen(), Fixed()
+        self.seen, self.fixed, self.rounds = Seen(), Fixed(), 0
 
     def ages(self) -> dict[str, list[str]]:
         """The options of both ways of asking."""

@@ -7,8 +7,10 @@ Exit status: 0 no leak and every server answered; 1 else, with a line for each.
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -56,12 +58,12 @@ def verdict_table(everyone: list[Attended], minutes: float) -> str:
 
 def fix_table(everyone: list[Attended]) -> str:
     """A line for each: what fixes did."""
-    head = ["program", "fixes asked for", "objects considered", "refused by", "touched", "memory given back"]
+    head = ["program", "rounds", "runs of fix", "objects considered", "refused by", "touched", "memory given back"]
     rows = []
     for one in everyone:
         fixed = one.fixed
         refused = ", ".join(f"{gate} ({n})" for gate, n in fixed.refused_by.most_common()) or "-"
-        rows.append([one.name, str(fixed.runs), str(fixed.considered), refused, str(len(fixed.touched)), str(fixed.given_back)])
+        rows.append([one.name, str(one.rounds), str(fixed.runs), str(fixed.considered), refused, str(len(fixed.touched)), str(fixed.given_back)])
     return table(head, rows)
 
 
@@ -74,36 +76,39 @@ def requests(one: Attended, minutes: float) -> list[str]:
 
 
 class Rounds:
-    """Reports and fixes, each at its own beat until time is over."""
+    """Fixes each program at its beat, and reports on all at another, until time is over."""
 
     def __init__(self, everyone: list[Attended], fixer: Fixer, options: argparse.Namespace) -> None:
         self.everyone, self.fixer, self.options = everyone, fixer, options
-        self.fix_rounds = 0
         # Memory that is free goes back only where it is asked for.
-        self.caches = options.fix and fixer.knows("fix", "caches")
+        self.more = [["--kind", "caches"]] if fixer.knows("fix", "caches") else []
+        self.end_at = time.monotonic() + options.minutes * 60
 
     def run(self) -> None:
-        """Until time is over."""
+        """Until time is over. Each program has a thread: one that answers late holds up no other."""
         begun = time.monotonic()
-        end_at, report_at, fix_at = begun + self.options.minutes * 60, begun + self.options.every, begun
-        while (now := time.monotonic()) < end_at:
-            if self.options.fix and now >= fix_at:
-                self.fix()
-                fix_at = max(fix_at + self.options.fix_every, time.monotonic() - self.options.fix_every)
-            if time.monotonic() >= report_at:
+        threads = [threading.Thread(target=self.fix, args=[one]) for one in self.everyone if self.options.fix]
+        for thread in threads:
+            thread.start()
+        try:
+            due = begun + self.options.every
+            while due <= self.end_at:
+                time.sleep(max(0.0, due - time.monotonic()))
                 self.report((time.monotonic() - begun) / 60)
-                report_at = max(report_at + self.options.every, time.monotonic())
-            time.sleep(0.2)
-        self.report(self.options.minutes)
+                due = max(due + self.options.every, time.monotonic())
+        finally:
+            self.end_at = min(self.end_at, time.monotonic())
+            for thread in threads:
+                thread.join()
 
-    def fix(self) -> None:
+    def fix(self, one: Attended) -> None:
         """All kinds, by the built-in ages and by a short one in turn."""
-        age = (DEFAULT, SHORT)[self.fix_rounds % 2]
-        for one in self.everyone:
-            one.fix(self.fixer, age, [])
-            if self.caches:
-                one.fix(self.fixer, age, ["--kind", "caches"])
-        self.fix_rounds += 1
+        while (now := time.monotonic()) < self.end_at and one.process.poll() is None:
+            age = (DEFAULT, SHORT)[one.rounds % 2]
+            for more in [[], *self.more]:
+                one.fix(self.fixer, age, more)
+            one.rounds += 1
+            time.sleep(max(0.0, min(now + self.options.fix_every, self.end_at) - time.monotonic()))
 
     def report(self, minutes: float) -> None:
         """Everybody once."""
@@ -111,11 +116,8 @@ class Rounds:
             one.look(self.fixer.memguard)
         leaks = sum(len(one.seen.leaks) for one in self.everyone)
         touched = sum(len(one.fixed.touched) for one in self.everyone)
-        print(
-            f"healthy: {minutes:.1f} minutes, {leaks} leaks, {self.fix_rounds} rounds of fixes, {touched} touched",
-            file=sys.stderr,
-            flush=True,
-        )
+        runs = sum(one.fixed.runs for one in self.everyone)
+        print(f"healthy: {minutes:.1f} minutes, {leaks} leaks, {runs} runs of fix, {touched} touched", file=sys.stderr, flush=True)
 
 
 def arguments() -> argparse.Namespace:
@@ -154,8 +156,8 @@ def start_servers(options: argparse.Namespace, folder: Path, under: Variant) -> 
     return [Loaded(server, folder, under) for server in chosen_servers(options.only)]
 
 
-def run(options: argparse.Namespace, folder: Path) -> tuple[list[Attended], list[str], int]:
-    """The whole run: who took part, what must not be, and how many rounds of fixes there were."""
+def run(options: argparse.Namespace, folder: Path) -> tuple[list[Attended], list[str]]:
+    """The whole run: who took part, and what must not be."""
     release = ROOT / "target" / "release"
     under = Variant("memguard", {"LD_PRELOAD": public_copy(release / "libmemguard.so", folder)})
     # A build meanwhile must not change what is measured; nor does an earlier run count.
@@ -168,10 +170,9 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[list[Attended], list
         everyone += start_programs(options, folder, under) if options.fix else []
         for one in loaded:
             one.drive(options.minutes * 60)
-        rounds = Rounds(everyone, fixer, options)
-        rounds.run()
+        Rounds(everyone, fixer, options).run()
         failed = [f"{one.name} {line}" for one in everyone for line in one.failures()]
-        return everyone, failed, rounds.fix_rounds
+        return everyone, failed
     finally:
         for one in everyone:
             one.stop()
@@ -180,12 +181,14 @@ def run(options: argparse.Namespace, folder: Path) -> tuple[list[Attended], list
 def main() -> int:
     """The whole run and its tables."""
     options = arguments()
+    # Whoever ends this by TERM ends the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder = Path(tempfile.mkdtemp(prefix="memguard-healthy-"))
     folder.chmod(0o755)
-    everyone, failed, fix_rounds = run(options, folder)
+    everyone, failed = run(options, folder)
     text = verdict_table(everyone, options.minutes)
     if options.fix:
-        text += f"\n{fix_rounds} rounds of fixes.\n\n" + fix_table(everyone)
+        text += "\n" + fix_table(everyone)
     print(text)
     if options.output:
         options.output.write_text(text)
