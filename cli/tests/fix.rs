@@ -195,10 +195,11 @@ fn the_owner_closes_what_its_loop_watches_and_serves_on() {
 
     let (_, none) = server.fix(&["sockets-0000000000000000", "--yes"]);
     assert_eq!(none["items"].as_array().unwrap().len(), 0);
-    // What was just closed counts as lived: the rest is young beside that.
+    // What was just fixed is no life of the program's: the rest is as old as before.
     let (exit, rest) = server.fix(&[&id, "--yes"]);
-    assert_eq!(exit, 5, "{rest}");
-    assert_gate(&rest, "age");
+    assert_fixed((exit, &rest), "closed-by-owner", 7);
+    server.wait_for_open(before - 24);
+    server.assert_serves();
     server.held.kill();
 }
 

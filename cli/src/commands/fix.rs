@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::common::{emit, emit_error, table_writer, wanted, writer_for};
+use super::helping::Helping;
 use super::names::names;
 use super::rules::{care, rules};
 use crate::args::{FixArgs, Format, Rate};
@@ -108,13 +109,16 @@ fn carry_out(args: &FixArgs, pid: i32, inside: Option<Inside>, plan: &mut FixRep
         let journal = journal.as_mut();
         journal.is_some_and(|journal| journal.add(first + at, &line, None).is_ok())
     });
+    let mut helping = Helping::default();
     let mut kept = |at: usize, item: &FixItem, timer: Option<&Itimerspec>| {
+        helping.saw(at, item);
         let timer = timer.map(setting);
         journal
             .as_mut()
             .is_some_and(|journal| journal.add(at, item, timer).is_ok())
     };
     climb(plan, pid, inside, &mut pace(args, &mut progress, &mut kept));
+    helping.keep(pid);
     plan.items.extend(ended);
 }
 
@@ -236,7 +240,7 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<(FixReport, Option<Insi
     let wanted = wanted(&args.select, true);
     let mut state = State::open();
     let known = state.recall(&snapshot, &wanted);
-    known.process.earlier.sharpen(&mut snapshot);
+    known.process.sharpen(&mut snapshot);
     let (mut found, _) = find(&snapshot, &wanted, &known.context());
     let forced = force(&mut snapshot, &mut found, &wanted);
     let (inside, no_way) = match inside {

@@ -96,7 +96,7 @@ fn add(list: &mut List, snapshot: Result<Snapshot, Error>, state: &mut State) {
 fn row(mut snapshot: Snapshot, state: &mut State) -> ListRow {
     let wanted = Wanted::default();
     let known = state.recall(&snapshot, &wanted);
-    known.process.earlier.sharpen(&mut snapshot);
+    known.process.sharpen(&mut snapshot);
     // Names take long to look up, and nothing here shows them.
     let report = report(&snapshot, &wanted, &known.context(), &mut Offsets);
     let totals = &report.totals;

@@ -156,7 +156,9 @@ pub fn settle(one: &mut Observed, wanted: &Wanted, known: &Known) {
     if is_live(&one.snapshot) && open_question(&one.snapshot) {
         let before = Earlier::of(&one.snapshot);
         std::thread::sleep(MOMENT);
-        again(&mut one.snapshot, &before);
+        if again(&mut one.snapshot, &before) {
+            known.process.helped.correct(&mut one.snapshot);
+        }
     }
 }
 

@@ -63,7 +63,7 @@ fn report_on(
         wanted.born_after_ms = Some(moment_in(&one.snapshot, earlier)?);
     }
     let known = state.recall(&one.snapshot, &wanted);
-    known.process.earlier.sharpen(&mut one.snapshot);
+    known.process.sharpen(&mut one.snapshot);
     settle(one, &wanted, &known);
     let judged = Judged::of(&one.snapshot, &wanted, &known, args.no_symbols);
     judged.keep(&one.snapshot, &wanted, state);

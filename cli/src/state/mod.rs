@@ -7,7 +7,7 @@
 //! - [`program`]: what the runs of one build taught; [`peaks`]: maxima that are
 //!   forgotten; [`closed`]: which lives the program itself ended
 //! - [`labels`]: a person's word
-//! - [`audit`]: every action on a process
+//! - [`audit`]: every action on a process; [`helped`]: what those ended
 //! - [`recall`]: puts these together for one look
 //!
 //! Nothing here is needed for a report: whatever fails becomes one note.
@@ -16,6 +16,7 @@ pub mod audit;
 pub mod closed;
 pub mod error;
 pub mod folder;
+pub mod helped;
 pub mod labels;
 pub mod peaks;
 pub mod process;

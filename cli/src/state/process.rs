@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::closed::closed;
+use super::helped::{Ended, Helped};
 use super::program::{Lesson, increment};
 use super::sharpen::Earlier;
 use crate::detect::{Looks, Wanted, finding_id};
@@ -33,6 +34,9 @@ pub struct ProcessMemory {
     pub looks: BTreeMap<String, Counted>,
     /// Completed lives that its program has learned already, by finding
     pub learned: BTreeMap<String, BTreeMap<u8, u64>>,
+    /// What memguard itself brought to an end
+    #[serde(default)]
+    pub helped: Helped,
     /// What was called a leak or growing, by finding
     pub accused: BTreeMap<String, Accused>,
 }
@@ -123,6 +127,24 @@ impl ProcessMemory {
                 return;
             };
             self.looks.remove(&floor);
+        }
+    }
+
+    /// Makes more of a look by what is known: what memguard ended is no life of
+    /// the program's, and what stands still shows by two looks.
+    pub fn sharpen(&self, snapshot: &mut Snapshot) {
+        self.helped.correct(snapshot);
+        self.earlier.sharpen(snapshot);
+    }
+
+    /// Remembers what a fix ended: none of it was a false alarm.
+    pub fn help(&mut self, all: &[Ended]) {
+        self.helped.add(all);
+        for one in all {
+            if let Some(accused) = self.accused.get_mut(&one.finding) {
+                let meant = one.born_ms < accused.born_before_ms;
+                accused.held = accused.held.saturating_sub(u64::from(meant));
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::error::StateError;
 use super::folder::{Folder, Lock, Part};
+use super::helped::Ended;
 use super::labels::Labels;
 use super::process::{self, Decision, ProcessMemory};
 use super::program::{self, Program};
@@ -137,14 +138,27 @@ impl State {
         });
     }
 
+    /// Keeps what a fix of that process ended.
+    pub fn helped(&mut self, snapshot: &Snapshot, all: &[Ended]) {
+        let Some(identity) = snapshot.identity.clone() else {
+            return;
+        };
+        self.under_lock(|folder, lock, notes| {
+            let mut process = load_process(folder, lock, &identity, notes)?;
+            process.help(all);
+            store_process(folder, lock, &identity, &process)
+        });
+    }
+
     /// Keeps only what the program's own closes teach, as one does while
     /// nobody asks for a report.
-    pub fn learn(&mut self, snapshot: &Snapshot) {
+    pub fn learn(&mut self, snapshot: &mut Snapshot) {
         let Some(identity) = snapshot.identity.clone().filter(|_| snapshot.fresh) else {
             return;
         };
         self.under_lock(|folder, lock, notes| {
             let mut process = load_process(folder, lock, &identity, notes)?;
+            process.helped.correct(snapshot);
             let lessons = process.lessons(snapshot, &[]);
             store_process(folder, lock, &identity, &process)?;
             if lessons.is_empty() {

@@ -165,7 +165,7 @@ fn one(
     let mut snapshot = taken.snapshot("The record")?;
     let wanted = wanted(&args.select, args.format != Format::Text);
     let known = state.recall(&snapshot, &wanted);
-    known.process.earlier.sharpen(&mut snapshot);
+    known.process.sharpen(&mut snapshot);
     let mut judged = Judged::of(&snapshot, &wanted, &known, look == Look::Glance);
     if look != Look::Glance {
         judged.keep(&snapshot, &wanted, state);

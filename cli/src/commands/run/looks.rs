@@ -32,8 +32,8 @@ impl Looks {
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 let start = Instant::now();
                 // Taking a look keeps its facts beside the segment.
-                if let Ok(snapshot) = by_pid(pid).and_then(of_target) {
-                    State::open().learn(&snapshot);
+                if let Ok(mut snapshot) = by_pid(pid).and_then(of_target) {
+                    State::open().learn(&mut snapshot);
                 }
                 pause = EVERY.max(start.elapsed() * REST);
             }
