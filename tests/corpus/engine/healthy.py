@@ -87,33 +87,37 @@ class Rounds:
     def run(self) -> None:
         """Until time is over. Each program has a thread: one that answers late holds up no other."""
         begun = time.monotonic()
-        threads = [threading.Thread(target=self.fix, args=[one]) for one in self.everyone if self.options.fix]
+        threads = [threading.Thread(target=self.attend, args=[one], daemon=True) for one in self.everyone]
         for thread in threads:
             thread.start()
-        try:
-            due = begun + self.options.every
-            while due <= self.end_at:
-                time.sleep(max(0.0, due - time.monotonic()))
-                self.report((time.monotonic() - begun) / 60)
-                due = max(due + self.options.every, time.monotonic())
-        finally:
-            self.end_at = min(self.end_at, time.monotonic())
-            for thread in threads:
-                thread.join()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(min(60, self.options.every))
+                self.say((time.monotonic() - begun) / 60)
+
+    def attend(self, one: Attended) -> None:
+        """Fixes and reports on one program, each at its beat."""
+        report_at, fix_at = time.monotonic() + self.options.every, time.monotonic()
+        while one.process.poll() is None and time.monotonic() < self.end_at:
+            if self.options.fix and time.monotonic() >= fix_at:
+                fix_at = max(fix_at + self.options.fix_every, time.monotonic())
+                self.fix(one)
+            if time.monotonic() >= report_at:
+                report_at = max(report_at + self.options.every, time.monotonic())
+                one.look(self.fixer.memguard)
+            due = min(report_at, fix_at if self.options.fix else report_at, self.end_at)
+            time.sleep(max(0.0, due - time.monotonic()))
+        one.look(self.fixer.memguard)
 
     def fix(self, one: Attended) -> None:
         """All kinds, by the built-in ages and by a short one in turn."""
-        while (now := time.monotonic()) < self.end_at and one.process.poll() is None:
-            age = (DEFAULT, SHORT)[one.rounds % 2]
-            for more in [[], *self.more]:
-                one.fix(self.fixer, age, more)
-            one.rounds += 1
-            time.sleep(max(0.0, min(now + self.options.fix_every, self.end_at) - time.monotonic()))
+        age = (DEFAULT, SHORT)[one.rounds % 2]
+        for more in [[], *self.more]:
+            one.fix(self.fixer, age, more)
+        one.rounds += 1
 
-    def report(self, minutes: float) -> None:
-        """Everybody once."""
-        for one in self.everyone:
-            one.look(self.fixer.memguard)
+    def say(self, minutes: float) -> None:
+        """How it stands."""
         leaks = sum(len(one.seen.leaks) for one in self.everyone)
         touched = sum(len(one.fixed.touched) for one in self.everyone)
         runs = sum(one.fixed.runs for one in self.everyone)
