@@ -92,14 +92,16 @@ fn posix_timers(timers: Vec<timers::PosixTimer>) -> Vec<PosixTimerFact> {
 
 /// What epolls and inotifies watch.
 fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
-    let mut stale: BTreeMap<(i32, i32), Vec<stale::Why>> = BTreeMap::new();
+    // Several may stand under one number: which of them is stale tells which one
+    // may be taken out.
+    let mut stale: BTreeMap<_, Vec<stale::Why>> = BTreeMap::new();
     for one in stale::read(dir, open) {
-        let numbers = (one.epoll, one.registration.fd);
-        stale.entry(numbers).or_default().push(one.why);
+        let watched = (one.registration.device, one.registration.inode);
+        let key = (one.epoll, one.registration.fd, watched);
+        stale.entry(key).or_default().push(one.why);
     }
-    // Which of several under one number is stale matters to nobody.
-    let mut why = |epoll, fd| {
-        let why = stale.get_mut(&(epoll, fd))?.pop()?;
+    let mut why = |epoll, fd, watched| {
+        let why = stale.get_mut(&(epoll, fd, watched))?.pop()?;
         Some(match why {
             stale::Why::Closed => StaleFact::Closed,
             stale::Why::Another => StaleFact::Another,
@@ -112,7 +114,7 @@ fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
                 epoll: row.fd,
                 fd: one.fd,
                 object: (one.device, one.inode),
-                stale: why(row.fd, one.fd),
+                stale: why(row.fd, one.fd, (one.device, one.inode)),
             })),
             Seen::Watches(list) => watches.extend(list.iter().filter_map(|one| {
                 Some(WatchFact {

@@ -71,7 +71,9 @@ impl Helped {
         }
         for site in &mut snapshot.sites.all {
             if let Some(times) = id_of(site).and_then(|id| self.0.get(&id)) {
-                times.iter().for_each(|time| time.take_from(&mut site.stats));
+                times
+                    .iter()
+                    .for_each(|time| time.take_from(&mut site.stats));
             }
         }
     }
@@ -191,6 +193,9 @@ mod tests {
         }
         let times = &helped.0[ID];
         let lives: u64 = times.iter().flat_map(|time| time.lives.values()).sum();
-        assert_eq!((times.len(), lives), (MOST_TIMES, 3 * MOST_TIMES as u64 + 1));
+        assert_eq!(
+            (times.len(), lives),
+            (MOST_TIMES, 3 * MOST_TIMES as u64 + 1)
+        );
     }
 }
