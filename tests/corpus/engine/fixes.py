@@ -1,119 +1,221 @@
-"""Fixes thousands of forgotten sockets of a server under load, and counts."""
+"""Fixes servers that leak while they are asked, round after round, and counts in /proc.
+
+What was fixed is what the server says it forgot, less what the kernel shows it
+still holds. Exit status: 0 as many as asked for and no harm; 1 else, with a line for each.
+"""
 
 import argparse
 import json
-import os
-import pathlib
-import socket
-import subprocess
+import signal
+import sys
 import tempfile
-import threading
 import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
 
-ROOT = pathlib.Path(__file__).resolve().parents[3]
-RELEASE = pathlib.Path(os.environ.get("MEMGUARD_TEST_RELEASE") or ROOT / "target/release")
+ROOT = Path(__file__).resolve().parents[3]
+sys.path.append(str(ROOT / "bench" / "engine"))
 
+from corpus_page import table
+from fixing import Fixed, Fixer
+from leaking import SORTS, Leaking, Sort, Wrk
+from variants import public_copy
 
-class Load(threading.Thread):
-    """One request after the other, each on a connection of its own."""
-
-    def __init__(self, port):
-        super().__init__(daemon=True)
-        self.port, self.on, self.done, self.failed, self.worst_s = port, True, 0, 0, 0.0
-
-    def run(self):
-        while self.on:
-            begun = time.monotonic()
-            try:
-                with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
-                    client.sendall(b"ping")
-                    self.failed += client.recv(4) != b"ping"
-            except OSError:
-                self.failed += 1
-            self.done += 1
-            self.worst_s = max(self.worst_s, time.monotonic() - begun)
-            time.sleep(0.005)
+AGE = "5s"
+# One request in so many forgets while a fix runs: a leak does not wait.
+MEANWHILE = 40
+# A server that has nothing to do takes less of a processor.
+IDLE_SHARE = 0.2
+HAVE_TO_SETTLE_S = 8
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
+@dataclass
+class Outcome:
+    """What came of one server."""
+
+    sort: Sort
+    forgot: Counter = field(default_factory=Counter)
+    baseline: Counter = field(default_factory=Counter)
+    held: Counter = field(default_factory=Counter)
+    said: Fixed = field(default_factory=Fixed)
+    rounds: int = 0
+    stopped: list[str] = field(default_factory=list)
+    wrk: dict = field(default_factory=dict)
+    idle_share: float = 0.0
+    alive: bool = False
+    surprises: int = 0
+    longest: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def fixed(self) -> Counter:
+        """By kind, from the server's count and the kernel's."""
+        return Counter({kind: self.forgot[kind] - self.held[kind] + self.baseline[kind] for kind in self.sort.kinds})
+
+    def failures(self, count: int, least: int) -> list[str]:
+        """What must not be."""
+        lines = [f"it was stopped: {why}" for why in self.stopped]
+        if self.fixed.total() < count:
+            lines.append(f"{self.fixed.total()} fixes of {count}")
+        lines += [f"{self.fixed[kind]} {kind} fixed, fewer than {least}" for kind in self.sort.kinds if self.fixed[kind] < least]
+        if self.wrk.get("failed", 1) or not self.wrk.get("done"):
+            lines.append(f"of {self.wrk.get('done')} requests {self.wrk.get('failed')} failed")
+        if not self.alive:
+            lines.append("it ended")
+        if self.idle_share > IDLE_SHARE:
+            lines.append(f"it takes {self.idle_share:.0%} of a processor with nothing to do")
+        if self.surprises:
+            lines.append(f"{self.surprises} registrations in use were taken from it")
+        return lines
 
 
-def descriptors(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
+class Rounds:
+    """Leak, fix, count, until enough is fixed."""
+
+    def __init__(self, server: Leaking, fixer: Fixer, rate: str, batch: int) -> None:
+        self.server, self.fixer, self.rate, self.batch = server, fixer, rate, batch
+        self.outcome = Outcome(server.sort)
+
+    def run(self, count: int, least: int, minutes: float) -> Outcome:
+        """All rounds, and a last look with nothing going on."""
+        out, server = self.outcome, self.server
+        out.baseline = server.held()
+        load = Wrk(server, int(minutes * 60) + 600)
+        time.sleep(2)
+        out.longest["before"] = server.stats().get("longest_alone_ns", 0) / 1e6
+        end_at = time.monotonic() + minutes * 60
+        while server.alive() and time.monotonic() < end_at and not self.enough(count, least):
+            self.leak()
+            self.fix()
+        server.forget(0)
+        self.clean_up(end_at + 120)
+        time.sleep(2)
+        out.wrk, out.alive = load.stop(), server.alive()
+        time.sleep(1)
+        self.count()
+        out.idle_share = server.cpu_share(3)
+        return out
+
+    def enough(self, count: int, least: int) -> bool:
+        """Whether all is fixed that was asked for."""
+        fixed = self.outcome.fixed
+        return fixed.total() >= count and all(fixed[kind] >= least for kind in self.outcome.sort.kinds)
+
+    def leak(self) -> None:
+        """Until there is a batch of the slowest kind, and it is old enough."""
+        before = self.server.stats()["sockets"]
+        self.server.forget(self.server.sort.every)
+        while self.server.stats()["sockets"] < before + self.batch:
+            time.sleep(0.25)
+        self.server.forget(MEANWHILE)
+        time.sleep(6)
+
+    def fix(self) -> int:
+        """One run; how many it says it fixed."""
+        self.server.stats()
+        plan = self.fixer.fix(self.server.pid, "--min-age", AGE, "--rate", self.rate)
+        if plan is None:
+            self.outcome.stopped.append("memguard said nothing")
+            return 0
+        before = len(self.outcome.said.touched)
+        self.outcome.said.add(self.server.pid, plan)
+        if plan["stopped"]:
+            self.outcome.stopped.append(plan["stopped"])
+        self.outcome.rounds += 1
+        self.count()
+        return len(self.outcome.said.touched) - before
+
+    def clean_up(self, end_at: float) -> None:
+        """With no more leaks: until a run finds nothing to do, three at the most."""
+        for _ in range(3):
+            time.sleep(HAVE_TO_SETTLE_S)
+            if time.monotonic() > end_at or not self.fix():
+                return
+
+    def count(self) -> None:
+        """What the server says, then what the kernel shows: what is forgotten in between counts as held."""
+        out, stats = self.outcome, self.server.stats()
+        out.forgot = Counter({kind: stats[kind] for kind in out.sort.kinds})
+        out.held = self.server.held()
+        out.surprises = stats.get("surprises", 0)
+        if "longest_alone_ns" in stats:
+            longest = stats["longest_alone_ns"] / 1e6
+            out.longest["with fixes"] = max(out.longest.get("with fixes", 0.0), longest)
+        print(f"fixes: {out.sort.name}: round {out.rounds}, {dict(out.fixed)} fixed", file=sys.stderr, flush=True)
 
 
-def memguard(folder, *args):
-    environment = {**os.environ, "MEMGUARD_DIR": folder, "MEMGUARD_STATE": f"{folder}/state"}
-    command = [str(RELEASE / "memguard"), *args]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+def fixes_table(all_of_them: list[Outcome]) -> str:
+    """A line for each kind of each server."""
+    head = ["server", "kind", "forgotten", "still held", "fixed, by /proc"]
+    rows = []
+    for one in all_of_them:
+        for kind in one.sort.kinds:
+            held = one.held[kind] - one.baseline[kind]
+            rows.append([one.sort.name, kind, str(one.forgot[kind]), str(held), str(one.fixed[kind])])
+    return table(head, rows)
 
 
-def start(folder, count, port):
-    program = f"{folder}/serves"
-    source = ROOT / "cli/tests/fixtures/serves.c"
-    subprocess.run(["gcc", "-O1", "-g", "-pthread", "-o", program, str(source)], check=True)
-    library = str(RELEASE / "libmemguard.so")
-    environment = {**os.environ, "LD_PRELOAD": library, "MEMGUARD_DIR": folder}
-    server = subprocess.Popen(
-        [program, "loop", str(count), str(port)], env=environment, stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout.readline().startswith("READY")
-    return server
+def harm_table(all_of_them: list[Outcome]) -> str:
+    """A line for each server."""
+    head = ["server", "rounds", "requests", "failed", "slowest", "restarts", "CPU when idle", "descriptors", "longest step, ms"]
+    rows = []
+    for one in all_of_them:
+        longest = "; ".join(f"{ms:.2f} {when}" for when, ms in one.longest.items()) if one.sort.name == "c" else "-"
+        descriptors = f"{one.baseline['descriptors']} -> {one.held['descriptors']}"
+        harm = [str(one.wrk.get("done")), str(one.wrk.get("failed")), one.wrk.get("slowest", "?"), "0" if one.alive else "1"]
+        rows.append([one.sort.name, str(one.rounds), *harm, f"{one.idle_share:.1%}", descriptors, longest])
+    return table(head, rows)
 
 
-def blame(folder, pid):
-    report = json.loads(memguard(folder, "report", "--format", "json", str(pid)).stdout)
-    for finding in report["findings"]:
-        if any(frame["function"] == "connect_upstream" for frame in finding["stack"]):
-            memguard(folder, "label", "leak", finding["id"])
-            return finding["id"]
-    raise SystemExit("no finding has connect_upstream in its stack")
-
-
-def main():
-    parser = argparse.ArgumentParser(prog="scripts/fixes", description=__doc__)
-    parser.add_argument("--count", type=int, default=5000, help="forgotten connections (5000)")
+def arguments() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scripts/fixes", description=__doc__.splitlines()[0])
+    names = [sort.name for sort in SORTS]
+    parser.add_argument("--server", action="append", choices=names, help="this server only; may be repeated")
+    parser.add_argument("--count", type=int, default=25_000, help="fixes on each server (25000)")
+    parser.add_argument("--least", type=int, default=2000, help="of each kind at least (2000)")
+    parser.add_argument("--batch", type=int, default=2000, help="of each kind forgotten in a round (2000)")
     parser.add_argument("--rate", default="unlimited", help="fixes a second (unlimited)")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        port = free_port()
-        server = start(folder, args.count, port)
-        try:
-            measure(folder, server, port, args)
-        finally:
-            server.kill()
-            server.wait()
+    parser.add_argument("--minutes", type=float, default=20, help="at most for each server (20)")
+    parser.add_argument("--quick", action="store_true", help="150 of each kind on the C server, half a minute")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there too")
+    options = parser.parse_args()
+    if options.quick:
+        options.server, options.count, options.least, options.batch, options.minutes = ["c"], 450, 100, 150, 2
+    return options
 
 
-def measure(folder, server, port, args):
-    pid, loads = server.pid, [Load(port) for _ in range(4)]
-    finding = blame(folder, pid)
-    before = descriptors(pid)
-    for load in loads:
-        load.start()
-    begun = time.monotonic()
-    wanted = ["--yes", "--min-age", "0s", "--rate", args.rate, "--format", "json"]
-    fixed = memguard(folder, "fix", str(pid), finding, *wanted)
-    took = time.monotonic() - begun
-    time.sleep(1)
-    for load in loads:
-        load.on = False
-    for load in loads:
-        load.join()
-    time.sleep(0.5)
-    plan = json.loads(fixed.stdout)
-    outcomes = {}
-    for item in plan["items"]:
-        outcomes[item["outcome"]] = outcomes.get(item["outcome"], 0) + 1
-    print("outcomes            ", outcomes, "stopped:", plan["stopped"])
-    print("descriptors         ", before, "->", descriptors(pid), "(each with its peer in the same process)")
-    print("requests, failed    ", sum(load.done for load in loads), sum(load.failed for load in loads))
-    print("slowest request     ", f"{max(load.worst_s for load in loads) * 1000:.0f} ms")
-    print("restarts            ", 0 if server.poll() is None else 1)
-    print("the whole command   ", f"{took:.1f} s")
+def main() -> int:
+    """One server after the other."""
+    options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    outcomes, failed = [], []
+    for sort in SORTS:
+        if options.server and sort.name not in options.server:
+            continue
+        with tempfile.TemporaryDirectory(prefix="memguard-fixes-") as name:
+            folder = Path(name)
+            release = ROOT / "target" / "release"
+            server = Leaking(sort, Path(public_copy(release / "libmemguard.so", folder)), folder)
+            fixer = Fixer(Path(public_copy(release / "memguard", folder)), folder / "state", server.segments)
+            try:
+                outcome = Rounds(server, fixer, options.rate, options.batch).run(options.count, options.least, options.minutes)
+            finally:
+                server.stop()
+        outcomes.append(outcome)
+        failed += [f"{sort.name}: {line}" for line in outcome.failures(options.count, options.least)]
+        said = json.dumps({str(key): value for key, value in outcome.said.outcomes.items()})
+        refused = json.dumps(dict(outcome.said.refused_by.most_common()))
+        print(f"fixes: {sort.name}: memguard says {said}; gates shut: {refused}", file=sys.stderr)
+    text = fixes_table(outcomes) + "\n" + harm_table(outcomes)
+    print(text)
+    if options.output:
+        options.output.write_text(text)
+    for line in failed:
+        print(f"fixes: {line}", file=sys.stderr)
+    print(f"{sum(one.fixed.total() for one in outcomes)} fixes on {len(outcomes)} servers, {len(failed)} failures")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -240,6 +240,6 @@ class Wrk:
         longest = re.search(r"Latency\s+\S+\s+\S+\s+(\S+)", text)
         return {
             "done": int(done[1]) if done else 0,
-            "failed": sum(map(int, errors.groups())) if errors else 0 + (int(wrong[1]) if wrong else 0),
+            "failed": (sum(map(int, errors.groups())) if errors else 0) + (int(wrong[1]) if wrong else 0),
             "slowest": longest[1] if longest else "?",
         }
