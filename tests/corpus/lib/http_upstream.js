@@ -1,5 +1,6 @@
 // An HTTP upstream in a process of its own. It answers /quick at once, streams
-// /slow for ever, and hangs up after the answer to /close. Prints its port.
+// /slow for ever, never answers /never, and hangs up after the answer to /close.
+// Prints its port.
 'use strict';
 const http = require('http');
 
@@ -9,6 +10,7 @@ const server = http.createServer((request, response) => {
     response.on('close', () => clearInterval(timer));
     return;
   }
+  if (request.url.startsWith('/never')) return;
   if (request.url.startsWith('/close')) response.setHeader('Connection', 'close');
   response.end('quick\n');
 });
