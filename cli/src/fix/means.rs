@@ -25,6 +25,7 @@ pub struct Means {
     pub(super) sigpipe: SigPipe,
     inside: OnceCell<Option<Inside>>,
     pub(super) insider: Option<Insider>,
+    numbers: stale::Numbers,
 }
 
 impl Means {
@@ -38,6 +39,7 @@ impl Means {
             insider: inside.map(Insider::by),
             dir,
             inside: OnceCell::new(),
+            numbers: stale::Numbers::default(),
         })
     }
 
@@ -57,7 +59,7 @@ impl Means {
             Fix::Disarm => self.disarm(at, item, pace),
             Fix::Retire => retire::retire(self, item),
             Fix::WatchDel => watches::remove(&self.hold, &self.dir, item).map(Some),
-            Fix::EpollDel => stale::remove(&self.hold, &self.dir, item).map(Some),
+            Fix::EpollDel => stale::remove(&self.hold, &self.dir, &self.numbers, item).map(Some),
             _ => Ok(Some(FixOutcome::Refused)),
         };
         settle_with(item, outcome);

@@ -1,6 +1,7 @@
 //! Stale registrations: an epoll tells of a number that is closed or names
 //! another file. From finding to item, and out of the epoll.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::epoll::{self, Entry};
@@ -73,19 +74,61 @@ impl Holders {
     }
 }
 
+/// Which numbers of the target name which object, read once for many entries.
+#[derive(Debug, Default)]
+pub struct Numbers(RefCell<HashMap<(u64, u64), Vec<i32>>>);
+
+impl Numbers {
+    /// Its own descriptors of that object. What was read is only a hint: each
+    /// is looked at again, and all are read again when none of them holds.
+    fn of(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<Owner> {
+        let known = self.known(dir, object);
+        if !known.is_empty() {
+            return known;
+        }
+        *self.0.borrow_mut() = read_numbers(dir);
+        self.known(dir, object)
+    }
+
+    fn known(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<Owner> {
+        let all = self.0.borrow();
+        let numbers = all.get(&object).into_iter().flatten().copied();
+        let pid = dir.pid();
+        numbers
+            .filter(|fd| is_current(dir, *fd, object))
+            .map(|fd| Owner { pid, fd })
+            .collect()
+    }
+}
+
+fn read_numbers(dir: &ProcDir) -> HashMap<(u64, u64), Vec<i32>> {
+    let mut all: HashMap<_, Vec<i32>> = HashMap::new();
+    for fd in dir.numbers("fd").unwrap_or_default() {
+        if let Some(object) = object_of(dir, fd) {
+            all.entry(object).or_default().push(fd);
+        }
+    }
+    all
+}
+
 /// Takes the entry out; the kernel says whether it had one of that file and
 /// number. Only where it had none its whole list is asked, which may be long.
 ///
 /// # Errors
 /// [`Untouched::Vanished`] when it was gone before, or is not stale any more.
-pub fn remove(hold: &Hold, dir: &ProcDir, item: &FixItem) -> Result<FixOutcome, Untouched> {
+pub fn remove(
+    hold: &Hold,
+    dir: &ProcDir,
+    numbers: &Numbers,
+    item: &FixItem,
+) -> Result<FixOutcome, Untouched> {
     let (Some(epoll), Some(fd)) = (item.fd, item.entry) else {
         return Err(Untouched::Vanished);
     };
     if is_current(dir, fd, item.object) {
         return Err(Untouched::Vanished);
     }
-    let own = own_descriptors(dir, item.object);
+    let own = numbers.of(dir, item.object).into_iter();
     let others = || {
         Owners::of(&Sought::inodes([item.object.1]))
             .of_inode(item.object.1)
@@ -120,16 +163,11 @@ fn listed(dir: &ProcDir, epoll: i32, fd: i32, object: (u64, u64)) -> usize {
 
 /// Whether the number names that object again.
 fn is_current(dir: &ProcDir, fd: i32, object: (u64, u64)) -> bool {
-    let path = format!("fd/{fd}");
-    rustix::fs::statat(dir.fd(), &*path, rustix::fs::AtFlags::empty())
-        .is_ok_and(|stat| (stat.st_dev, stat.st_ino) == object)
+    object_of(dir, fd) == Some(object)
 }
 
-/// The target's own descriptors of that object, looked at one by one: a
-/// process with thousands of entries has as many descriptors.
-fn own_descriptors(dir: &ProcDir, object: (u64, u64)) -> impl Iterator<Item = Owner> {
-    let numbers = dir.numbers("fd").unwrap_or_default().into_iter();
-    let is_one = move |fd: &i32| is_current(dir, *fd, object);
-    let pid = dir.pid();
-    numbers.filter(is_one).map(move |fd| Owner { pid, fd })
+fn object_of(dir: &ProcDir, fd: i32) -> Option<(u64, u64)> {
+    let path = format!("fd/{fd}");
+    let stat = rustix::fs::statat(dir.fd(), &*path, rustix::fs::AtFlags::empty()).ok()?;
+    Some((stat.st_dev, stat.st_ino))
 }
