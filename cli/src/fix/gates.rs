@@ -319,7 +319,7 @@ fn old_enough(case: &Case<'_>) -> FixGate {
     }
 }
 
-fn connected(socket: &SocketFact) -> FixGate {
+pub(super) fn connected(socket: &SocketFact) -> FixGate {
     let state = socket.state.as_deref().unwrap_or("unknown");
     gate(
         "state",
@@ -328,7 +328,7 @@ fn connected(socket: &SocketFact) -> FixGate {
     )
 }
 
-fn nothing_to_send(socket: &SocketFact) -> FixGate {
+pub(super) fn nothing_to_send(socket: &SocketFact) -> FixGate {
     match socket.send_queue {
         Some(0) => gate("send queue", true, "empty"),
         Some(bytes) => gate("send queue", false, format!("{bytes} bytes wait")),

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 
 use super::means::{Means, settle_with};
 use super::outside::{self, Untouched};
+use super::unix;
 use crate::kernel::descriptors::Depth;
 use crate::kernel::sockets::State;
 use crate::kernel::threads::SigPipe;
@@ -21,7 +22,7 @@ use rustix::io::Errno;
 pub fn hang_up(means: &Means, items: &mut [FixItem], silent: &[usize]) -> Vec<usize> {
     let of_sockets = silent.iter().copied();
     let sockets: Vec<usize> = of_sockets
-        .filter(|at| items[*at].action == Fix::Eof)
+        .filter(|at| items[*at].action == Fix::Eof && is_tcp(means, &items[*at]))
         .collect();
     let bearable = if means.sigpipe == SigPipe::Kills {
         told(means, items, &sockets)
@@ -32,6 +33,12 @@ pub fn hang_up(means: &Means, items: &mut [FixItem], silent: &[usize]) -> Vec<us
         .into_iter()
         .filter(|at| ended(means, &mut items[*at]))
         .collect()
+}
+
+/// An AF_UNIX socket's end of file has broken its peer's writes already.
+fn is_tcp(means: &Means, item: &FixItem) -> bool {
+    let copy = means.hold.object(item);
+    copy.is_ok_and(|copy| !unix::is_one(&copy))
 }
 
 /// Those that the program was told about, and can bear to lose.

@@ -9,7 +9,7 @@ use super::inside::Inside;
 use super::ladder::{Pace, wait_for_turn};
 use super::outside::{self, Hold, Untouched};
 use super::owners::Owner;
-use super::{epoll, retire, stale, watches};
+use super::{epoll, retire, stale, unix, watches};
 use crate::kernel::descriptors::Depth;
 use crate::kernel::threads::SigPipe;
 use crate::kernel::{Descriptors, Facts, ProcDir, threads};
@@ -102,7 +102,7 @@ impl Means {
     /// The owner decides; what became of it is seen later.
     fn show_end(&self, item: &FixItem) -> Result<Option<FixOutcome>, Untouched> {
         let copy = self.hold.object(item)?;
-        if outside::listens(&copy) {
+        if outside::listens(&copy) || !unix::has_an_end(&copy) {
             return Ok(Some(FixOutcome::Refused));
         }
         match outside::end_of_file(copy.as_fd()) {

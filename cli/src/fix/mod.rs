@@ -22,6 +22,7 @@
 //! - [`batch`]: many of those at once, each verified
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - `forced`: for tests only, calls everything a leak
+//! - [`unix`]: AF_UNIX sockets and who is at their other end
 //! - [`undo`]: sets stopped timers back
 //! - [`watch`]: alive, CPU, restarts
 //!
@@ -51,5 +52,6 @@ pub mod retire;
 pub mod same_file;
 pub mod stale;
 pub mod undo;
+pub mod unix;
 pub mod watch;
 pub mod watches;

@@ -44,6 +44,9 @@ impl Sought {
         } else {
             self.inodes.insert(fact.object.1);
         }
+        // Whoever holds an AF_UNIX socket's other end would notice.
+        let peer = fact.socket.as_ref().and_then(|socket| socket.peer_inode);
+        self.inodes.extend(peer);
     }
 
     fn file(&self, links: &OwnedFd, name: &CStr, link: &[u8]) -> Option<(u64, u64)> {

@@ -11,7 +11,7 @@ use super::losing::{self, Candidate, Whole};
 use super::owners::{Owners, Sought};
 use super::protect::Protection;
 use super::retire::{self, Seen};
-use super::{posix, stale, watches};
+use super::{posix, stale, unix, watches};
 use crate::detect::Found;
 use crate::model::{Fix, FixGate, FixItem, FixOutcome, FixReport, Kind, Verdict};
 use crate::snapshot::{Descriptor, Snapshot};
@@ -236,6 +236,7 @@ fn action_for(open: &Descriptor, wish: &Wish) -> Fix {
     match fact.map(|fact| fact.what.as_str()) {
         _ if open.stdio => Fix::Fclose,
         Some("tcp") => Fix::Eof,
+        _ if fact.is_some_and(unix::is_connected) => Fix::Eof,
         Some("timerfd") => Fix::Disarm,
         Some("regular") if wish.retire => Fix::Retire,
         _ if fact.is_some_and(losing::can_be) => Fix::CloseLost,
@@ -245,6 +246,7 @@ fn action_for(open: &Descriptor, wish: &Wish) -> Fix {
 
 fn gates_for(action: Fix, case: &Case<'_>) -> Vec<FixGate> {
     let mut gates = match action {
+        Fix::Eof if case.open.fact.as_ref().is_some_and(unix::is_connected) => unix::gates(case),
         Fix::Eof => gates::tcp(case),
         Fix::Disarm => gates::timer(case),
         Fix::Retire => retire::gates(case),
