@@ -11,7 +11,7 @@ use memguard::snapshot::Facts;
 use shm_protocol::codes::{Kind, State};
 use shm_protocol::layout::Header;
 use support::segment::{Made, namespace};
-use support::{assert_refused, code, free_pid, json, memguard, run, stderr, stdout};
+use support::{Held, assert_refused, code, free_pid, json, memguard, run, stderr, stdout};
 use tempfile::tempdir;
 
 fn pids(folder: &std::path::Path) -> Vec<i64> {
@@ -238,4 +238,52 @@ fn a_dash_is_standard_output() {
         &["report", "--format", "json", file.to_str().unwrap()],
     );
     assert_eq!(again["process"]["pid"], made.pid);
+}
+
+#[test]
+fn a_list_is_not_filled_by_what_has_ended() {
+    let folder = tempdir().unwrap();
+    let held = Held::forgetful(folder.path(), &["files", "1", "end"]);
+    // The pid of one that runs now, at another time; each began later.
+    for number in 0..15_u64 {
+        let mut made = Made::new(held.pid, 5 + number);
+        made.put(
+            offset_of!(Header, created_real_ns),
+            (1_700_000_000 + number) * 1_000_000_000,
+        );
+        made.keep(folder.path());
+    }
+    // Others on this machine may be watched, too.
+    let word = held.word();
+    let ours = |line: &&str| {
+        line.contains("handmade") || line.starts_with('…') || line.trim_start().starts_with(&word)
+    };
+    let shown = |words: &[&str]| -> Vec<String> {
+        let text = stdout(&run(folder.path(), words));
+        text.lines().filter(ours).map(str::to_owned).collect()
+    };
+    let usual = shown(&["list"]);
+    assert_eq!(usual.len(), 1 + 10 + 1, "{usual:#?}");
+    assert!(
+        usual[0].contains("light") && !usual[0].contains("ended"),
+        "{usual:#?}"
+    );
+    assert!(
+        usual[1..11].iter().all(|line| line.contains("ended")),
+        "{usual:#?}"
+    );
+    assert_eq!(
+        usual[11],
+        "… and 5 more that have ended; `memguard list --all` shows them."
+    );
+    // Whatever the order is, those that run come first.
+    for by in ["pid", "name", "fds", "verdict"] {
+        assert!(!shown(&["list", "--sort", by])[0].contains("ended"), "{by}");
+    }
+    assert_eq!(shown(&["list", "--all"]).len(), 1 + 15);
+    let all = json(folder.path(), &["list", "--format", "json"]);
+    let all = all["processes"].as_array().unwrap().iter();
+    let ours = all.filter(|row| row["pid"] == held.pid);
+    assert_eq!(ours.count(), 1 + 15);
+    held.finish();
 }

@@ -433,6 +433,87 @@ fn a_process_in_namespaces_of_its_own_is_found_from_here() {
     held.finish();
 }
 
+/// There it sees its own start, and all clocks since boot, shifted.
+#[test]
+fn a_process_in_a_time_namespace_runs_and_is_of_its_own_age() {
+    let test = "a_process_in_a_time_namespace_runs_and_is_of_its_own_age";
+    if !memguard_tests::skip::root(test) {
+        return;
+    }
+    let unshare = [
+        "--time",
+        "--monotonic",
+        "86400",
+        "--boottime",
+        "200000",
+        "--fork",
+        "--kill-child",
+    ];
+    let possible = Command::new("unshare").args(unshare).arg("true").status();
+    if !possible.is_ok_and(|status| status.success()) {
+        memguard_tests::skip::note(test, "no time namespace can be made");
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let mut command = Command::new("unshare");
+    let script = "LD_PRELOAD=$LIB exec \"$@\"";
+    command.args(unshare).args(["sh", "-c", script, "sh"]);
+    command.arg(forgets()).args(["files", "6", "end"]);
+    command
+        .env("LIB", memguard_tests::artifacts::library())
+        .env("MEMGUARD_DIR", folder.path())
+        .env("MEMGUARD_KEEP", "always");
+    let held = Held::start(command);
+    let list = json(folder.path(), &["list", "--format", "json"]);
+    let rows = list["processes"].as_array().unwrap();
+    assert_eq!(rows.len(), 1, "it is no second, ended one: {list:#}");
+    assert_eq!(
+        (&rows[0]["alive"], &rows[0]["pid"]),
+        (&true.into(), &held.pid.into())
+    );
+    let report = json(folder.path(), &["report", "--format", "json", &held.word()]);
+    assert_eq!(report["process"]["alive"], true);
+    let files = report["findings"].as_array().unwrap().iter();
+    let files: Vec<_> = files.filter(|finding| finding["kind"] == "files").collect();
+    assert_eq!((files.len(), &files[0]["count"]), (1, &6.into()));
+    let age_s = files[0]["resources"][0]["age_s"].as_f64().unwrap();
+    assert!(
+        (0.0..3600.0).contains(&age_s),
+        "{age_s} s, of which a day is not its own"
+    );
+    assert!(report["process"]["uptime_s"].as_f64().unwrap() < 3600.0);
+    let again = json(folder.path(), &["report", "--format", "json", &held.word()]);
+    assert_eq!(
+        again["process"]["alive"], true,
+        "what is known of it is of one that runs"
+    );
+    held.finish();
+}
+
+#[test]
+fn a_program_behind_a_link_goes_by_the_link_everywhere() {
+    let folder = tempdir().unwrap();
+    let link = folder.path().join("linked-name");
+    std::os::unix::fs::symlink(forgets(), &link).unwrap();
+    let held = Held::watched(folder.path(), &link, &["files", "6", "end"]);
+    let file = forgets().file_name().unwrap().to_str().unwrap();
+    let said = |words: &[&str]| stdout(&run(folder.path(), words));
+    let report = said(&[
+        "report",
+        &held.word(),
+        "--no-symbols",
+        "--min-age",
+        "0s",
+        "--all",
+    ]);
+    let fds = said(&["fds", &held.word(), "--no-symbols"]);
+    for text in [report, fds, said(&["list"])] {
+        assert!(text.contains("linked-name"), "{text}");
+        assert!(!text.contains(file), "{text}");
+    }
+    held.finish();
+}
+
 #[test]
 fn a_link_in_a_targets_root_leads_nowhere() {
     if !memguard_tests::skip::root("a_link_in_a_targets_root_leads_nowhere") {

@@ -25,12 +25,15 @@ pub enum ListSort {
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  memguard list                    every process being watched\n  \
-    memguard list --sort rss         biggest first\n  memguard list --format json"
+    memguard list --sort rss         biggest first\n  memguard list --all              those that ended long ago, too\n  memguard list --format json"
 )]
 pub struct ListArgs {
     /// Order of the processes
     #[arg(long, value_enum, default_value_t = ListSort::Verdict, value_name = "BY")]
     pub sort: ListSort,
+    /// All that have ended, not the latest alone
+    #[arg(long)]
+    pub all: bool,
     /// Where and how to write
     #[command(flatten)]
     pub output: OutputArgs,

@@ -50,7 +50,7 @@ fn belongs_to(segment: &Segment, process: &Running) -> Result<bool, RecordError>
         .view(&format!("The record of process {}", process.pid))?
         .header();
     // Without /proc (in a chroot, say) a process does not know its start time.
-    let same_start = header.start_ticks == 0 || header.start_ticks == process.start_ticks;
+    let same_start = header.start_ticks == 0 || process.started_at(header.start_ticks);
     Ok(header.pid as i32 == process.inner_pid && same_start)
 }
 

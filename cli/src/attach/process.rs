@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use crate::error::TargetError;
+use crate::kernel::ClocksAhead;
 
 /// One running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +116,14 @@ impl Running {
     #[must_use]
     pub fn still_runs(&self) -> bool {
         Self::find(self.pid).is_some_and(|now| now.start_ticks == self.start_ticks)
+    }
+
+    /// Whether a start that a process wrote down of itself is this one's: in a
+    /// time namespace it counts by a clock of its own.
+    #[must_use]
+    pub fn started_at(&self, its_ticks: u64) -> bool {
+        its_ticks == self.start_ticks
+            || ClocksAhead::of(self.pid).is_start(its_ticks, self.start_ticks)
     }
 
     /// One line for a person who has to choose.

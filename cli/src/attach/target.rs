@@ -79,7 +79,7 @@ pub fn by_pid(pid: i32) -> Result<Target, Error> {
         let own = process::own_namespace();
         let other = kept_records(pid).into_iter().rfind(|record| {
             let here = own.is_none_or(|own| own == record.name.namespace);
-            here && record.name.start_ticks != process.start_ticks
+            here && !process.started_at(record.name.start_ticks)
         });
         if let Some(record) = other {
             let now = process.program().unwrap_or_else(|| process.comm.clone());
@@ -243,7 +243,7 @@ fn by_segment_file(file: &File, path: PathBuf) -> Result<Target, Error> {
     let name =
         SegmentName::of_path(&path).filter(|name| Some(name.namespace) == process::own_namespace());
     let running = name
-        .and_then(|name| Running::find(name.pid).filter(|now| now.start_ticks == name.start_ticks));
+        .and_then(|name| Running::find(name.pid).filter(|now| now.started_at(name.start_ticks)));
     match running.map(live_target) {
         Some(Ok(
             target @ Target::Live {

@@ -1,18 +1,21 @@
 //! `memguard list`.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::common::{emit, table_writer};
-use crate::args::{ListArgs, ListSort};
+use crate::args::{Format, ListArgs, ListSort};
 use crate::attach::{Record, Running, Target, live, process, prune, records, target};
 use crate::detect::{Offsets, Wanted, report};
 use crate::error::{Error, TargetError};
 use crate::model::{List, ListRow, Verdict};
 use crate::snapshot::{Snapshot, of_target};
 use crate::state::State;
+use crate::units::count;
+
+/// Processes shown of those that have ended.
+const ENDED_SHOWN: usize = 10;
 
 /// Runs the verb.
 pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
@@ -28,6 +31,9 @@ pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
     ended(&mut list, &mut state);
     list.notes.extend(state.take_notes());
     sort(&mut list.processes, args.sort);
+    if !args.all && args.output.format == Format::Text {
+        leave_out(&mut list);
+    }
     let text = table_writer(&args.output).list(&list)?;
     emit(&text, args.output.output.as_deref())?;
     Ok(ExitCode::SUCCESS)
@@ -71,17 +77,14 @@ fn ended(list: &mut List, state: &mut State) {
 /// process in another one (a shared /dev/shm) is told by who is listed already.
 fn still_runs(record: &Record, own: Option<u64>, list: &List) -> bool {
     if own == Some(record.name.namespace) {
-        let ticks = |process: Running| process.start_ticks == record.name.start_ticks;
+        let ticks = |process: Running| process.started_at(record.name.start_ticks);
         return Running::find(record.name.pid).is_some_and(ticks);
     }
-    let inner: BTreeSet<(i32, u64)> = list
-        .processes
-        .iter()
-        .filter(|row| row.process.alive)
-        .filter_map(|row| Running::find(row.process.pid))
-        .map(|process| (process.inner_pid, process.start_ticks))
-        .collect();
-    inner.contains(&(record.name.pid, record.name.start_ticks))
+    let alive = list.processes.iter().filter(|row| row.process.alive);
+    let mut alive = alive.filter_map(|row| Running::find(row.process.pid));
+    alive.any(|process| {
+        process.inner_pid == record.name.pid && process.started_at(record.name.start_ticks)
+    })
 }
 
 fn add(list: &mut List, snapshot: Result<Snapshot, Error>, state: &mut State) {
@@ -112,6 +115,37 @@ fn row(mut snapshot: Snapshot, state: &mut State) -> ListRow {
     }
 }
 
+/// Leaves the latest of those that have ended, and says so. Programs get all.
+fn leave_out(list: &mut List) {
+    let mut ends: Vec<Timestamp> = list.processes.iter().filter_map(end_of).collect();
+    ends.sort_unstable_by(|a, b| b.cmp(a));
+    let Some(last) = ends.get(ENDED_SHOWN.saturating_sub(1)).copied() else {
+        return;
+    };
+    let (before, mut shown) = (list.processes.len(), 0);
+    list.processes.retain(|row| {
+        let kept = end_of(row).is_none_or(|end| end >= last && shown < ENDED_SHOWN);
+        shown += usize::from(kept && !row.process.alive);
+        kept
+    });
+    let hidden = before - list.processes.len();
+    if hidden > 0 {
+        list.notes.push(format!(
+            "… and {} more that have ended; `memguard list --all` shows them.",
+            count(hidden as u64)
+        ));
+    }
+}
+
+/// When it ended, as far as is known; none while it runs.
+fn end_of(row: &ListRow) -> Option<Timestamp> {
+    let process = &row.process;
+    let start = process.started_at.unwrap_or_default();
+    let ran = SignedDuration::from_secs_f64(process.uptime_s.unwrap_or(0.0).clamp(0.0, 1e9));
+    (!process.alive).then(|| start.saturating_add(ran).unwrap_or(start))
+}
+
+/// Those that run first.
 fn sort(rows: &mut [ListRow], by: ListSort) {
     use std::cmp::Reverse;
     rows.sort_by_key(|row| row.process.pid);
@@ -123,4 +157,5 @@ fn sort(rows: &mut [ListRow], by: ListSort) {
         ListSort::Heap => rows.sort_by_key(|row| Reverse(row.live_bytes)),
         ListSort::Fds => rows.sort_by_key(|row| Reverse(row.open_fds)),
     }
+    rows.sort_by_key(|row| !row.process.alive);
 }

@@ -9,6 +9,7 @@ use crate::args::{Mode, ModeArgs};
 use crate::attach::write::Writer;
 use crate::attach::{LiveSegment, Running, Target, resolve};
 use crate::error::{Error, RecordError, TargetError};
+use crate::kernel::ClocksAhead;
 use crate::snapshot::take::moment_of;
 use crate::units::span;
 
@@ -22,7 +23,7 @@ pub fn run(args: &ModeArgs) -> Result<ExitCode, Error> {
     let sequence = (header.wanted_mode & ((1 << 56) - 1)) + 1;
     let wanted = u64::from(code(args.mode)) << 56 | sequence & ((1 << 56) - 1);
     let until_ms = args.duration.map_or(0, |span| {
-        moment_of(&header)
+        moment_of(&header, ClocksAhead::of(process.pid))
             .saturating_add(span.as_millis() as u64)
             .max(1)
     });

@@ -10,7 +10,7 @@ use shm_protocol::words;
 use crate::detect::{Offsets, Symbolise};
 use crate::kernel::{ProcDir, Process};
 use crate::model::Frame;
-use crate::snapshot::Snapshot;
+use crate::snapshot::{Identity, Snapshot};
 use crate::symbols::{self, Module, ModuleId, Place, Query, Symbolizer};
 
 /// Names by the files of the process itself.
@@ -23,12 +23,39 @@ pub struct Names {
 /// wanted or no file can be opened at all.
 pub fn names(snapshot: &Snapshot, without: bool) -> Box<dyn Symbolise> {
     let symbolizer = || living(snapshot).or_else(|| Symbolizer::for_dead().ok());
-    match symbolizer().filter(|_| !without) {
+    let names: Box<dyn Symbolise> = match symbolizer().filter(|_| !without) {
         Some(symbolizer) => Box::new(Names {
             symbolizer,
             known: HashMap::new(),
         }),
         None => Box::new(Offsets),
+    };
+    let linked = |identity: &&Identity| identity.called != identity.executable;
+    match snapshot.identity.as_ref().filter(linked) {
+        Some(identity) => Box::new(Called {
+            names,
+            executable: identity.executable.clone(),
+            called: identity.called.clone(),
+        }),
+        None => names,
+    }
+}
+
+/// Frames of the program's own file, by the link that it was started through.
+struct Called {
+    names: Box<dyn Symbolise>,
+    executable: String,
+    called: String,
+}
+
+impl Symbolise for Called {
+    fn stack(&mut self, modules: &[ModuleInfo], frames: &[words::Frame]) -> Vec<Frame> {
+        let mut stack = self.names.stack(modules, frames);
+        let own = |frame: &&mut Frame| frame.module.as_ref() == Some(&self.executable);
+        for frame in stack.iter_mut().filter(own) {
+            frame.module = Some(self.called.clone());
+        }
+        stack
     }
 }
 

@@ -121,9 +121,11 @@ impl Candidate {
             first_ms: stats.first_ms,
             since_ms: wanted.born_after_ms.unwrap_or(0).max(stats.first_ms),
             now_ms,
+            still_ms,
             live: (self.holdings.iter())
                 .map(|one| one.before(still_ms))
                 .collect(),
+            sampled: kind == Kind::Memory && !snapshot.coverage.exact(),
             floor_ms: millis(floor(kind, wanted)),
             prior: context.priors.of(site.key, kind),
         }

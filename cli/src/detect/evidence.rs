@@ -6,6 +6,10 @@ use crate::model::{Lifetimes, Verdict};
 use crate::snapshot::Snapshot;
 use crate::units::{count, life, span};
 
+/// A site that stands still for as long is judged as it was when it last moved,
+/// and its evidence says so.
+const STILL_TOLD_MS: u64 = 1000;
+
 /// One fact each.
 #[must_use]
 pub fn evidence(words: &Words<'_>, snapshot: &Snapshot, lives: Option<&Lifetimes>) -> Vec<String> {
@@ -15,6 +19,7 @@ pub fn evidence(words: &Words<'_>, snapshot: &Snapshot, lives: Option<&Lifetimes
         facts.push("The kernel lists them in two looks, 100 ms apart.".to_owned());
         return facts;
     }
+    facts.extend(removed(words));
     facts.push(old(words, lives.is_some()));
     if found.verdict() < Verdict::Early && found.decision.why != Why::Proven {
         facts.extend(closing(words));
@@ -37,6 +42,22 @@ fn lived(lives: &Lifetimes) -> String {
     )
 }
 
+/// Watches end with what they watch, without a call of the program.
+fn removed(words: &Words<'_>) -> Option<String> {
+    let n = words.site.live.removed;
+    let (them, they) = if n == 1 {
+        ("one", "it")
+    } else {
+        ("ones", "they")
+    };
+    (n > 0).then(|| {
+        format!(
+            "The kernel removed {} {them} with what {they} watched.",
+            count(n)
+        )
+    })
+}
+
 /// How many are older than the age that counts as old, and what that is.
 fn old(words: &Words<'_>, has_lives: bool) -> String {
     let found = words.found;
@@ -55,7 +76,13 @@ fn old(words: &Words<'_>, has_lives: bool) -> String {
         ""
     };
     let (old, held) = (count(measured.old()), count(measured.held));
-    format!("{old} of {held} held are older than {age}{why}.")
+    if measured.still_ms < STILL_TOLD_MS {
+        return format!("{old} of {held} held are older than {age}{why}.");
+    }
+    let since = span(measured.still_ms as f64 / 1000.0);
+    format!(
+        "{old} of {held} held were older than {age}{why}, when the site was last seen at work, {since} ago."
+    )
 }
 
 /// Q1 in words.

@@ -44,7 +44,7 @@ pub use frames::{Offsets, Symbolise};
 use model::constants::FEWEST_RECENT;
 use model::{Decision, Measured, Sort};
 pub use outlook::Outlook;
-pub use place::place;
+pub use place::{apart, place};
 pub use report::{report, report_on};
 pub use totals::totals;
 

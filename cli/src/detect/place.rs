@@ -1,6 +1,8 @@
 //! Where a stack's things come from, in a few words.
 
-use crate::model::Frame;
+use std::collections::BTreeMap;
+
+use crate::model::{Frame, Kind};
 
 /// The first frame that is the program's own and not the C library's, as
 /// `file.c:12 (function)`, `function in libx.so` or `libx.so+0x12`.
@@ -20,6 +22,50 @@ pub fn place(stack: &[Frame]) -> String {
         (_, _, Some(function), None) => function.clone(),
         (_, _, None, Some(module)) => format!("{module}+{:#x}", frame.offset.unwrap_or(0)),
         _ => "an unknown place".to_owned(),
+    }
+}
+
+/// The places of several stacks, told apart: where two of a kind are one, each
+/// with the innermost call by which it differs from the others.
+#[must_use]
+pub fn apart<'a>(all: impl IntoIterator<Item = (Kind, &'a [Frame])>) -> Vec<String> {
+    let all: Vec<(Kind, &[Frame])> = all.into_iter().collect();
+    let mut groups: BTreeMap<(Kind, String), Vec<usize>> = BTreeMap::new();
+    for (at, (kind, stack)) in all.iter().enumerate() {
+        groups.entry((*kind, place(stack))).or_default().push(at);
+    }
+    let mut places = vec![String::new(); all.len()];
+    for ((_, place), group) in groups {
+        for at in &group {
+            let others = group.iter().filter(|other| *other != at);
+            let others: Vec<&[Frame]> = others.map(|other| all[*other].1).collect();
+            places[*at] = place.clone() + &difference(all[*at].1, &others);
+        }
+    }
+    places
+}
+
+/// ` via main.c:12 (main)`, or ` at 0x1234` of two calls in one line; nothing
+/// where a stack is another's.
+fn difference(stack: &[Frame], others: &[&[Frame]]) -> String {
+    let shared = |other: &&[Frame]| {
+        let both = stack.iter().zip(other.iter());
+        both.take_while(|(own, its)| own == its).count()
+    };
+    let Some(at) = others.iter().map(shared).max() else {
+        return String::new();
+    };
+    let Some(frame) = stack.get(at) else {
+        return String::new();
+    };
+    let name = |frame: &Frame| place(std::slice::from_ref(frame));
+    let alike = |other: &&[Frame]| other.get(at).is_some_and(|its| name(its) == name(frame));
+    let offset = frame.offset.unwrap_or(0);
+    let is_inner = own_frame(stack).is_some_and(|own| stack[..at].iter().all(|call| call != own));
+    match (is_inner, others.iter().any(alike)) {
+        (true, _) => format!(" at {offset:#x}"),
+        (_, true) => format!(" via {} at {offset:#x}", name(frame)),
+        _ => format!(" via {}", name(frame)),
     }
 }
 
@@ -74,6 +120,43 @@ fn is_plumbing_function(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stacks_of_one_line_are_told_apart() {
+        let frame = |function: &str, line, offset| Frame {
+            function: Some(function.into()),
+            file: Some("/src/a.c".into()),
+            line: Some(line),
+            module: Some("/app".into()),
+            offset: Some(offset),
+        };
+        let open = frame("get", 7, 1);
+        let stacks = [
+            vec![open.clone(), frame("serve", 20, 2), frame("main", 90, 3)],
+            vec![open.clone(), frame("check", 30, 4), frame("main", 91, 5)],
+            vec![open.clone(), frame("check", 30, 4), frame("main", 92, 6)],
+            vec![frame("get", 7, 9), frame("main", 93, 7)],
+            vec![frame("put", 8, 8)],
+        ];
+        let of = |stacks: &[Vec<Frame>]| {
+            apart(stacks.iter().map(|stack| (Kind::Files, stack.as_slice())))
+        };
+        assert_eq!(
+            of(&stacks),
+            [
+                "a.c:7 (get) via a.c:20 (serve)",
+                "a.c:7 (get) via a.c:91 (main)",
+                "a.c:7 (get) via a.c:92 (main)",
+                "a.c:7 (get) at 0x9",
+                "a.c:8 (put)",
+            ]
+        );
+        // One site's proven part and the rest of it.
+        let twice = [stacks[4].clone(), stacks[4].clone()];
+        assert_eq!(of(&twice), ["a.c:8 (put)", "a.c:8 (put)"]);
+        let kinds = [Kind::Files, Kind::Memory].map(|kind| (kind, stacks[0].as_slice()));
+        assert_eq!(apart(kinds), ["a.c:7 (get)", "a.c:7 (get)"]);
+    }
 
     #[test]
     fn a_place_is_the_programs_own() {

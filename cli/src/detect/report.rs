@@ -7,7 +7,8 @@ use super::{
     place, totals,
 };
 use crate::model::{
-    BadClose, Finding, Fix, Health, Kind, Overhead, Report, Resource, Stays, Survivors, Verdict,
+    BadClose, Finding, Fix, Frame, Health, Kind, Overhead, Report, Resource, Stays, Survivors,
+    Verdict,
 };
 use crate::snapshot::{self, Descriptor, Site, Snapshot, Thing, ThingState};
 
@@ -36,9 +37,18 @@ pub fn report_on(
     symbols: &mut dyn Symbolise,
 ) -> Report {
     let left_out = leave_out(&mut found, snapshot, wanted);
-    let findings: Vec<Finding> = found
+    let stacks: Vec<Vec<Frame>> = found
         .iter()
-        .map(|found| finding(snapshot, found, context, symbols))
+        .map(|found| symbols.stack(&snapshot.modules, &snapshot.sites.all[found.site].frames))
+        .collect();
+    let places = place::apart(
+        found
+            .iter()
+            .map(|one| one.kind)
+            .zip(stacks.iter().map(Vec::as_slice)),
+    );
+    let findings: Vec<Finding> = (found.iter().zip(stacks).zip(&places))
+        .map(|((found, stack), place)| finding(snapshot, found, context, stack, place))
         .collect();
     let mut coverage = snapshot.coverage.clone();
     if left_out > 0 {
@@ -93,14 +103,14 @@ fn finding(
     snapshot: &Snapshot,
     found: &Found,
     context: &Context<'_>,
-    symbols: &mut dyn Symbolise,
+    stack: Vec<Frame>,
+    place: &str,
 ) -> Finding {
     let site = &snapshot.sites.all[found.site];
-    let stack = symbols.stack(&snapshot.modules, &site.frames);
     let words = Words {
         found,
         site,
-        place: &place::place(&stack),
+        place,
         ages: ages(snapshot, found),
         unused_s: unused_s(snapshot, found),
         next_look_s: context

@@ -147,10 +147,12 @@ pub(super) fn freed(words: &Words<'_>) -> &'static str {
 fn given_back(words: &Words<'_>) -> String {
     let (stats, freed) = (&words.site.stats, freed(words));
     let sampled = if !words.exact { "sampled " } else { "" };
-    let noun = words.found.kind.noun(stats.births);
-    let (births, deaths, place) = (count(stats.births), count(stats.deaths), words.place);
+    // What the kernel removed by itself was neither kept nor given back.
+    let made = stats.births.saturating_sub(words.site.live.removed);
+    let noun = words.found.kind.noun(made);
+    let (births, deaths, place) = (count(made), count(stats.deaths), words.place);
     let longest = life(stats.longest_ms as f64 / 1000.0);
-    match (stats.births, stats.deaths) {
+    match (made, stats.deaths) {
         (1, 0) => format!("The one {sampled}{noun} from {place} was never {freed}"),
         (_, 0) => format!("None of the {births} {sampled}{noun} from {place} was ever {freed}"),
         (_, 1) => {

@@ -310,6 +310,22 @@ fn a_standstill_is_no_leak() {
     assert_eq!(verdicts(&report), [(Kind::Sockets, Verdict::Held)]);
 }
 
+/// All that a start makes is there at once; more would have come since.
+#[test]
+fn what_was_made_at_once_long_ago_is_held() {
+    for (born_ms, verdict) in [(10_000, Verdict::Held), (HOUR_MS - 60_000, Verdict::Early)] {
+        let mut snapshot = empty();
+        let pool = site(&mut snapshot, Kind::Sockets, 0);
+        let stats = &mut snapshot.sites.all[pool].stats;
+        (stats.first_ms, stats.points) = (born_ms, vec![]);
+        for at in 0..100 {
+            hold(&mut snapshot, pool, born_ms + at, Some(10_000));
+        }
+        let report = said(&snapshot, &Context::default());
+        assert_eq!(verdicts(&report), [(Kind::Sockets, verdict)]);
+    }
+}
+
 /// The servers at the other ends hang up on idle connections of a pool, which
 /// replaces them at its next use.
 #[test]

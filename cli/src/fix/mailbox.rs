@@ -19,6 +19,7 @@ use shm_protocol::view::HeaderInfo;
 
 use crate::attach::write::Writer;
 use crate::attach::{LiveSegment, Running};
+use crate::kernel::ClocksAhead;
 use crate::snapshot::take::moment_of;
 
 /// Libraries whose layout is older run no commands.
@@ -150,7 +151,8 @@ impl Mailbox {
     fn put_some(&self, orders: &[Order], from: usize, until: Instant) -> io::Result<Vec<Posted>> {
         let mut posted = Vec::new();
         let left = until.saturating_duration_since(Instant::now());
-        let expires_ms = moment_of(&self.header) + left.as_millis() as u64;
+        let expires_ms =
+            moment_of(&self.header, ClocksAhead::of(self.process.pid)) + left.as_millis() as u64;
         for slot in 0..self.slots {
             let order = from + posted.len();
             if order == orders.len() {
@@ -186,7 +188,7 @@ impl Mailbox {
     }
 
     fn is_over(&self, expires_ms: u64) -> bool {
-        let now_ms = moment_of(&self.header);
+        let now_ms = moment_of(&self.header, ClocksAhead::of(self.process.pid));
         now_ms > expires_ms.saturating_add(STEP.as_millis() as u64)
     }
 

@@ -35,6 +35,7 @@ pub mod sockets;
 pub(crate) mod testing;
 pub mod text;
 pub mod threads;
+pub mod timens;
 pub mod timers;
 
 pub use access::Access;
@@ -48,4 +49,5 @@ pub use process::{Limit, Namespaces, Process};
 pub use smaps::{Resident, Rollup, Smaps};
 pub use sockets::{Address, Socket, Sockets, State, TcpTimes};
 pub use threads::Thread;
+pub use timens::ClocksAhead;
 pub use timers::PosixTimer;

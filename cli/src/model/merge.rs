@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Coverage, Finding, HeapCoverage, Held, Lifetimes, Report, Share, SuppressedRule, Totals,
+    Coverage, Finding, HeapCoverage, Held, Lifetimes, Memory, MemoryPart, PartName, Report, Share,
+    SuppressedRule, Totals,
 };
 use crate::units::count;
 
@@ -23,6 +24,7 @@ pub fn merge(mut reports: Vec<Report>) -> Option<Report> {
     let coverage = coverage(&reports);
     let totals = totals(&reports);
     let suppressed = suppressed(&reports);
+    let memory = memory(&reports);
     let health = reports
         .iter()
         .min_by_key(|report| report.health.score.unwrap_or(u8::MAX))
@@ -39,8 +41,7 @@ pub fn merge(mut reports: Vec<Report>) -> Option<Report> {
         findings,
         caches,
         processes,
-        // What several share is in each one's account.
-        memory: None,
+        memory,
         health: health.unwrap_or_default(),
         ..first
     })
@@ -244,6 +245,41 @@ fn totals(reports: &[Report]) -> Totals {
     }
 }
 
+/// Part by part, of all; none where one has none. Pages that several have mapped
+/// count in each, as they do in the sum of their resident sets.
+fn memory(reports: &[Report]) -> Option<Memory> {
+    let all: Option<Vec<&Memory>> = reports
+        .iter()
+        .map(|report| report.memory.as_ref())
+        .collect();
+    let all = all?;
+    let mut parts: BTreeMap<PartName, u64> = BTreeMap::new();
+    for part in all.iter().flat_map(|memory| &memory.parts) {
+        let sum = parts.entry(part.name).or_default();
+        *sum = sum.saturating_add(part.bytes);
+    }
+    let mut parts: Vec<MemoryPart> = parts
+        .into_iter()
+        .map(|(name, bytes)| MemoryPart { name, bytes })
+        .collect();
+    parts.sort_by_key(|part| std::cmp::Reverse(part.bytes));
+    let sum = |of: fn(&Memory) -> u64| {
+        all.iter()
+            .map(|memory| of(memory))
+            .fold(0, u64::saturating_add)
+    };
+    Some(Memory {
+        rss_bytes: sum(|memory| memory.rss_bytes),
+        vm_rss_bytes: all
+            .iter()
+            .map(|memory| memory.vm_rss_bytes)
+            .reduce(add)
+            .flatten(),
+        swap_bytes: sum(|memory| memory.swap_bytes),
+        parts,
+    })
+}
+
 fn suppressed(reports: &[Report]) -> Vec<SuppressedRule> {
     let mut sums: Vec<SuppressedRule> = Vec::new();
     for rule in reports.iter().flat_map(|report| &report.suppressed) {
@@ -311,6 +347,45 @@ mod tests {
         let one = of(10, 5, Verdict::Leak);
         assert_eq!(merge(vec![one.clone()]), Some(one));
         assert_eq!(merge(vec![]), None);
+    }
+
+    #[test]
+    fn the_account_of_memory_adds_up_and_needs_all() {
+        let account = |heap, files| Memory {
+            rss_bytes: heap + files,
+            vm_rss_bytes: Some(heap + files + 1),
+            swap_bytes: 2,
+            parts: vec![
+                MemoryPart {
+                    name: PartName::FilesPrivate,
+                    bytes: files,
+                },
+                MemoryPart {
+                    name: PartName::LiveHeap,
+                    bytes: heap,
+                },
+            ],
+        };
+        let mut parts = [(30, 20), (1, 90)].map(|(heap, files)| {
+            let mut report = of(heap as i32, 1, Verdict::Leak);
+            report.memory = Some(account(heap, files));
+            report
+        });
+        let merged = merge(parts.to_vec()).unwrap().memory.unwrap();
+        assert_eq!(
+            merged,
+            Memory {
+                vm_rss_bytes: Some(143),
+                swap_bytes: 4,
+                ..account(31, 110)
+            }
+        );
+        assert_eq!(
+            merged.rss_bytes,
+            merged.parts.iter().map(|part| part.bytes).sum::<u64>()
+        );
+        parts[1].memory = None;
+        assert_eq!(merge(parts.to_vec()).unwrap().memory, None);
     }
 
     #[test]

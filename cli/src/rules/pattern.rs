@@ -9,6 +9,60 @@ use globset::{GlobBuilder, GlobMatcher};
 pub struct Glob {
     matcher: GlobMatcher,
     has_folder: bool,
+    /// What it can be told by before the matcher is asked, which takes long
+    literal: Literal,
+}
+
+/// The plain parts of a glob, which every text that it fits has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Literal {
+    /// At the beginning
+    start: String,
+    /// The longest anywhere
+    longest: String,
+    /// Nothing else is in it
+    whole: bool,
+}
+
+impl Literal {
+    /// Beyond a class, braces or `**` nothing is taken for plain: `**/` may stand
+    /// for nothing at all.
+    fn of(text: &str) -> Self {
+        let simple = !text.contains(['[', '{']) && !text.contains("**");
+        let (mut parts, mut last) = (vec![String::new()], '\0');
+        let mut chars = text.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                '[' | '{' => break,
+                '*' if last == '*' => break,
+                '*' | '?' => parts.push(String::new()),
+                '\\' => parts.last_mut().expect("never empty").extend(chars.next()),
+                plain => parts.last_mut().expect("never empty").push(plain),
+            }
+            last = char;
+        }
+        let whole = simple && parts.len() == 1;
+        let start = parts[0].clone();
+        let start = if text.contains("**") {
+            start.trim_end_matches('/').to_owned()
+        } else {
+            start
+        };
+        let longest = parts
+            .into_iter()
+            .max_by_key(String::len)
+            .unwrap_or_default();
+        Self {
+            longest: if simple { longest } else { String::new() },
+            start,
+            whole,
+        }
+    }
+
+    /// Whether a text, or the beginning of it, may fit.
+    fn may_fit(&self, text: &str) -> bool {
+        text.starts_with(&self.start) && (self.whole || text.contains(&self.longest))
+    }
 }
 
 impl Glob {
@@ -37,13 +91,17 @@ impl Glob {
         Ok(Self {
             matcher: glob.compile_matcher(),
             has_folder: text.contains('/'),
+            literal: Literal::of(text),
         })
     }
 
     /// Whether it is this text.
     #[must_use]
     pub fn is(&self, text: &str) -> bool {
-        self.matcher.is_match(text)
+        if self.literal.whole {
+            return text == self.literal.start;
+        }
+        self.literal.may_fit(text) && self.matcher.is_match(text)
     }
 
     /// Whether it is this path or, without a slash in it, its file name.
@@ -58,6 +116,10 @@ impl Glob {
     /// the compiler appends to the parts of one that it split.
     #[must_use]
     pub fn is_function(&self, name: &str) -> bool {
+        // The shorter names are all beginnings of it.
+        if !self.literal.may_fit(name) {
+            return false;
+        }
         let bare = without_arguments(name);
         let whole = without_clone(bare);
         let shorter = |long: &str, short: &str| short.len() < long.len() && self.is(short);
@@ -217,7 +279,31 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_every_text_must_have_is_found() {
+        let of = |text| {
+            let literal = Literal::of(text);
+            (literal.start, literal.longest, literal.whole)
+        };
+        let is = |start: &str, longest: &str, whole| (start.to_owned(), longest.to_owned(), whole);
+        assert_eq!(of("ask_price"), is("ask_price", "ask_price", true));
+        assert_eq!(of("std::*::push"), is("std::", "::push", false));
+        assert_eq!(of("a\\*b"), is("a*b", "a*b", true));
+        assert_eq!(of("a[bc]d"), is("a", "", false));
+        assert_eq!(of("/var/**/x"), is("/var", "", false));
+        assert_eq!(of("*"), is("", "", false));
+    }
+
     proptest! {
+        #[test]
+        fn the_short_way_is_as_right_as_the_long_one(
+            glob in "[ab/*?.\\\\{},\\[\\]]{0,8}", text in "[ab/.]{0,8}", path: bool
+        ) {
+            if let Ok(glob) = Glob::new(&glob, path) {
+                prop_assert_eq!(glob.is(&text), glob.matcher.is_match(&text), "{:?}", glob.literal);
+            }
+        }
+
         #[test]
         fn a_plain_text_is_itself(text in "[ -~]{1,40}", other in "[ -~]{1,40}") {
             let glob = Glob::name(&plain(&text)).unwrap();

@@ -78,6 +78,7 @@ impl Snapshot {
         let mut checked = descriptors::reconcile(&rows, &facts);
         let others = things::reconcile(&view.things(), &facts);
         things::add(&others.things, &mut sites);
+        things::add_removed(&others.removed, &mut sites);
         add_descriptors(&checked.open, &mut sites);
         let newest = rows
             .iter()
@@ -110,7 +111,7 @@ impl Snapshot {
         };
         let process = process(&facts, Some((&header, &modules)), Some(moment_ms));
         Self {
-            identity: Some(identity(&header, process.build_id.as_deref())),
+            identity: Some(identity(&header, &process)),
             fresh: true,
             process,
             moment_ms,
@@ -249,14 +250,17 @@ fn process(
     }
 }
 
-fn identity(header: &HeaderInfo, build_id: Option<&str>) -> Identity {
+fn identity(header: &HeaderInfo, process: &Process) -> Identity {
+    let comm = process.comm.as_deref();
+    let first_word = header.cmdline.first().map(String::as_str);
     Identity {
         namespace: header.pid_namespace,
         pid: header.pid as i32,
         start_ticks: header.start_ticks,
         created_ns: header.created_real_ns,
         executable: header.executable.clone(),
-        program: Identity::program_of(build_id, &header.executable)
+        called: Identity::called_of(&header.executable, comm, first_word),
+        program: Identity::program_of(process.build_id.as_deref(), &header.executable)
             + &Identity::script_of(&header.executable, &header.cmdline),
     }
 }

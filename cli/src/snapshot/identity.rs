@@ -1,6 +1,8 @@
 //! Which process a snapshot is of, for good: pids come again, also after a
 //! restart of the machine.
 
+use std::path::Path;
+
 /// Programs that run others' files; by the beginnings of their names.
 const INTERPRETERS: [&str; 12] = [
     "python", "node", "perl", "ruby", "java", "php", "bash", "dash", "zsh", "lua", "deno", "bun",
@@ -21,6 +23,8 @@ pub struct Identity {
     pub created_ns: u64,
     /// The executable's path
     pub executable: String,
+    /// The same by the link that it was started through, if it was
+    pub called: String,
     /// The build: a build id, or a name made of the path where it has none
     pub program: String,
 }
@@ -45,10 +49,35 @@ impl Identity {
         words.next().is_none().then_some(parsed)
     }
 
-    /// The executable's file name.
+    /// The file name that a person knows it by.
     #[must_use]
     pub fn program_name(&self) -> &str {
-        self.executable.rsplit('/').next().unwrap_or_default()
+        file_name(&self.called)
+    }
+
+    /// The path that the program was started by, where that is a link to its
+    /// executable: redis-server is one to redis-check-rdb. In another root the
+    /// kernel's short name, which is the link's, has to do.
+    #[must_use]
+    pub fn called_of(executable: &str, comm: Option<&str>, first_word: Option<&str>) -> String {
+        let word = first_word.unwrap_or_default();
+        let name = file_name(word);
+        if name.is_empty() || name == file_name(executable) {
+            return executable.to_owned();
+        }
+        let folder = executable.strip_suffix(file_name(executable));
+        let path = match word.strip_prefix('/') {
+            Some(_) => word.to_owned(),
+            None => format!("{}{name}", folder.unwrap_or_default()),
+        };
+        let is_link = std::fs::canonicalize(&path).is_ok_and(|file| file == Path::new(executable));
+        // The kernel keeps 15 bytes.
+        let short = name.get(..15).unwrap_or(name);
+        if is_link || comm == Some(short) {
+            path
+        } else {
+            executable.to_owned()
+        }
     }
 
     /// For an interpreter what it runs, so that its programs do not learn from
@@ -84,9 +113,39 @@ impl Identity {
     }
 }
 
+fn file_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_program_behind_a_link_goes_by_the_link() {
+        let called = |comm, word| Identity::called_of("/opt/lib/redis-check-rdb", comm, word);
+        let own = "/opt/lib/redis-check-rdb";
+        assert_eq!(
+            called(Some("redis-server"), Some("redis-server")),
+            "/opt/lib/redis-server"
+        );
+        assert_eq!(
+            called(Some("redis-server"), Some("/opt/redis-server")),
+            "/opt/redis-server"
+        );
+        assert_eq!(called(Some("redis-check-rdb"), Some(own)), own);
+        // A title that it gave itself is no name of a file.
+        assert_eq!(called(Some("app"), Some("app: worker")), own);
+        assert_eq!(called(None, None), own);
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let (file, link) = (file.to_str().unwrap(), link.to_str().unwrap());
+        assert_eq!(Identity::called_of(file, None, Some("link")), link);
+        assert_eq!(Identity::called_of(file, None, Some(link)), link);
+        assert_eq!(Identity::called_of(file, None, Some("other")), file);
+    }
 
     #[test]
     fn a_name_is_read_back() {
@@ -96,6 +155,7 @@ mod tests {
             start_ticks: 9,
             created_ns: 1,
             executable: "/opt/app".into(),
+            called: "/opt/app".into(),
             program: "ab".into(),
         };
         assert_eq!(Identity::parse(&identity.name()), Some((7, 42, 9)));

@@ -59,6 +59,8 @@ pub struct Live {
     pub descriptors: Vec<usize>,
     /// Indexes into the snapshot's things
     pub things: Vec<usize>,
+    /// Watches that the kernel removed, with what they watched
+    pub removed: u64,
     weights: Vec<Weight>,
 }
 

@@ -12,7 +12,7 @@ use crate::attach::maps::MappedFile;
 use crate::attach::process::own_namespace;
 use crate::attach::{LiveSegment, Running, Target, live};
 use crate::error::{Error, TargetError};
-use crate::kernel::ProcDir;
+use crate::kernel::{ClocksAhead, ProcDir};
 
 /// What a snapshot is made of, and what a snapshot file keeps.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ fn ask(process: &Running) -> Result<Facts, Error> {
 fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
     let mut facts = ask(process)?;
     let view = found.segment.view("The record")?;
-    facts.moment_ms = Some(moment_of(&view.header()));
+    facts.moment_ms = Some(moment_of(&view.header(), ClocksAhead::of(process.pid)));
     facts.memory = memory_of(&facts, &known(&view, &found.mapped));
     let rows = view.descriptors();
     let rows_after = contradicts(&rows, &facts)
@@ -163,13 +163,14 @@ fn rows_again(process: &Running) -> Option<Vec<DescriptorInfo>> {
     Some(again.segment.view("The record").ok()?.descriptors())
 }
 
-/// Now, in ms since the segment was made.
+/// Now, in ms since the segment was made, by the clock of the process that made it.
 #[must_use]
-pub fn moment_of(header: &HeaderInfo) -> u64 {
+pub fn moment_of(header: &HeaderInfo, clocks: ClocksAhead) -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     let now_ns = u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000
         + u64::try_from(now.tv_nsec).unwrap_or(0);
-    now_ns.saturating_sub(header.created_mono_ns) / 1_000_000
+    let its_ns = now_ns.saturating_add_signed(clocks.monotonic_ns);
+    its_ns.saturating_sub(header.created_mono_ns) / 1_000_000
 }
 
 /// The last look's facts, else what the segment itself tells; the kernel's

@@ -264,7 +264,7 @@ fn teach(
 fn runs_still(name: &str, own_namespace: Option<u64>) -> Option<bool> {
     let (namespace, pid, start_ticks) = Identity::parse(name)?;
     (own_namespace == Some(namespace))
-        .then(|| Running::find(pid).is_some_and(|process| process.start_ticks == start_ticks))
+        .then(|| Running::find(pid).is_some_and(|process| process.started_at(start_ticks)))
 }
 
 fn forget_old(folder: &Folder, lock: &Lock) -> Result<(), StateError> {

@@ -77,6 +77,8 @@ impl Recorded {
             points: &self.points,
             first_ms: self.first_ms,
             since_ms: self.first_ms,
+            still_ms: 0,
+            sampled: false,
             now_ms: self.now_ms,
             live: self.live.clone(),
             floor_ms: ms(floor_s),

@@ -1,6 +1,7 @@
 """Asks memguard for a report and keeps of it what is to be judged."""
 
 import json
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -56,17 +57,18 @@ def finding_of(case: Case, row: dict) -> Finding:
     return Finding(row["kind"], row["verdict"], row["count"], own_function(case, row["stack"]), innermost, evidence)
 
 
-def report(memguard: Path, pid: int, options: list[str]) -> dict | None:
-    """The report as JSON; none if the process cannot be asked (any more)."""
+def report(memguard: Path, pid: int, options: list[str], state: Path | None = None) -> dict | None:
+    """The report as JSON; none if the process cannot be asked (any more). `state`: what is known is kept there."""
     command = [str(memguard), "report", str(pid), *options, "--format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    environment = os.environ | {"MEMGUARD_STATE": str(state)} if state else None
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, env=environment)
     try:
         return json.loads(done.stdout)
     except json.JSONDecodeError:
         return None
 
 
-def findings(memguard: Path, case: Case, pid: int) -> list[Finding] | None:
+def findings(memguard: Path, case: Case, pid: int, state: Path) -> list[Finding] | None:
     """What is reported of a program now."""
-    document = report(memguard, pid, ["--min-age", case.min_age])
+    document = report(memguard, pid, ["--min-age", case.min_age], state)
     return document and [finding_of(case, row) for row in document["findings"]]

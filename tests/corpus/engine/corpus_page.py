@@ -22,6 +22,11 @@ by somebody who had not seen the detector. `scripts/corpus` makes this page; tes
   that is an estimate from samples, and includes what is in use.
 """
 
+LEARNED = """Each program runs a second time, with the state folder of its first run and none of another program's. Leaky ones must end at their
+tier again, nothing healthy may be called a leak, and bounded caches (`bounded` in the manifest) are no longer called `growing` at any time,
+their warming up included.
+"""
+
 
 def share(value: float | None) -> str:
     """A share as per cent."""
@@ -84,6 +89,45 @@ def healthy_table(judgements: list[Judgement]) -> str:
     return table(head, rows) if rows else ""
 
 
+def learned_row(first: Judgement, again: Judgement) -> list[str]:
+    """A line of a program in both runs."""
+    leaky = first.case.leaky
+    times = [seconds(one.first_s, one.got) if leaky else accused(one) for one in (first, again)]
+    verdict = "**no**" if again.failures else "yes"
+    return [first.case.name, first.case.group, first.got, times[0], again.got, times[1], verdict]
+
+
+def accused(one: Judgement) -> str:
+    """What a healthy program was suspected of."""
+    tiers = [f"{verdict} after {first_s:.0f} s" for verdict, first_s in one.accused.values()]
+    return "; ".join(sorted(set(tiers))) or "nothing"
+
+
+def learned_table(judgements: list[Judgement], learned: list[Judgement]) -> str:
+    """The first run beside the one with learned state."""
+    before = {one.case.name: one for one in judgements}
+    head = ["program", "", "first run: at the end", "after, s, or ever suspected of", "learned: at the end", "after, s, or ever suspected of", "as expected"]
+    rows = [learned_row(before[one.case.name], one) for one in learned if one.case.name in before]
+    return table(head, rows) if rows else ""
+
+
+def learned_figures(judgements: list[Judgement], learned: list[Judgement]) -> str:
+    """What learning changed, in sentences."""
+    def suspected(all_of_them: list[Judgement]) -> int:
+        return sum(bool(one.accused) for one in all_of_them)
+
+    def detected(all_of_them: list[Judgement]) -> int:
+        return sum(one.detected for one in all_of_them if not one.case.beyond)
+
+    before = [one for one in judgements if one.case.name in {other.case.name for other in learned}]
+    leaks = healthy_leaks(learned)
+    return (
+        f"Detected at their tier: {detected(before)} leaky programs in their first run, {detected(learned)} with learned state. "
+        f"Healthy programs of which anything was called a leak: {healthy_leaks(before)}, then {leaks}; of whose kind anything was ever "
+        f"called `growing` or `suspect`: {suspected(before)}, then {suspected(learned)}.\n"
+    )
+
+
 def notes(judgements: list[Judgement]) -> str:
     """What the manifest says beside the figures."""
     lines = []
@@ -97,14 +141,17 @@ def notes(judgements: list[Judgement]) -> str:
 
 def failure_lines(judgements: list[Judgement], skipped: dict[str, str]) -> list[str]:
     """What was not as expected, a line each."""
-    lines = [f"{one.case.name}: {failure}" for one in judgements for failure in one.failures]
+    run = {False: "", True: ", with learned state"}
+    lines = [f"{one.case.name}{run[one.trial.learned]}: {failure}" for one in judgements for failure in one.failures]
     return lines + [f"{name}: not run, {why}" for name, why in skipped.items()]
 
 
-def page(judgements: list[Judgement], skipped: dict[str, str], machine: dict[str, str], every: float) -> str:
+def page(
+    judgements: list[Judgement], learned: list[Judgement], skipped: dict[str, str], machine: dict[str, str], every: float
+) -> str:
     """The whole of docs/CORPUS.md."""
     leaky = sum(one.case.leaky for one in judgements)
-    failed = failure_lines(judgements, skipped)
+    failed = failure_lines(judgements + learned, skipped)
     facts = table(["what", "measured with"], [[name, value] for name, value in machine.items()])
     healthy = len(judgements) - leaky
     parts = [
@@ -116,6 +163,10 @@ def page(judgements: list[Judgement], skipped: dict[str, str], machine: dict[str
         leaky_table(judgements),
         "## Healthy programs\n",
         healthy_table(judgements),
+        "## With learned state\n",
+        LEARNED,
+        learned_figures(judgements, learned),
+        learned_table(judgements, learned),
         "## Not as expected\n",
         "\n".join(f"- {line}" for line in failed) + "\n" if failed else "Nothing.\n",
         "## Notes\n",

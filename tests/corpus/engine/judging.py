@@ -18,6 +18,8 @@ class Judgement:
     first_s: dict[str, float] = field(default_factory=dict)
     # Places that were called a leak, at any time, and are none.
     false_leaks: list[str] = field(default_factory=list)
+    # The worst of `growing` and `suspect` that a place of a healthy program ever got, and when first.
+    accused: dict[str, tuple[str, float]] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     @property
@@ -65,6 +67,7 @@ def judge(trial: Trial) -> Judgement:
         judgement.failures.append(trial.trouble)
     note_times(judgement)
     note_false_leaks(judgement)
+    note_accused(judgement)
     if trial.case.leaky:
         judge_leaky(judgement)
     else:
@@ -91,6 +94,19 @@ def note_false_leaks(judgement: Judgement) -> None:
                 if where not in judgement.false_leaks:
                     judgement.false_leaks.append(where)
                     judgement.failures.append(f"called {where} a leak after {at:.0f} s, which it is not: {finding.evidence}")
+
+
+def note_accused(judgement: Judgement) -> None:
+    """What a healthy program was suspected of, in whichever report. Known from a run before, a bounded cache no longer is."""
+    case = judgement.case
+    for at, findings in judgement.trial.asked:
+        for finding in findings:
+            if not case.leaky and is_kind(case, finding) and rank("early") < rank(finding.verdict) < rank("leak"):
+                verdict, first_s = judgement.accused.get(finding.where, (finding.verdict, at))
+                judgement.accused[finding.where] = (max(verdict, finding.verdict, key=rank), first_s)
+    if case.bounded and judgement.trial.learned:
+        for where, (verdict, first_s) in judgement.accused.items():
+            judgement.failures.append(f"called {where} {verdict} after {first_s:.0f} s, which an earlier run held as well")
 
 
 def judge_leaky(judgement: Judgement) -> None:

@@ -27,6 +27,7 @@ class Case:
     minimum_seconds: int = 0
     starts_s: int = 0
     quick: bool = False
+    bounded: bool = False
     beside: str = ""
     min_age: str = "5s"
     beyond: str = ""

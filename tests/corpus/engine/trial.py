@@ -30,6 +30,8 @@ class Trial:
     held: dict[str, int] = field(default_factory=dict)
     trouble: str = ""
     log: Path | None = None
+    # Whether memguard knew the program from a run before.
+    learned: bool = False
 
     @property
     def last(self) -> list[Finding]:
@@ -45,9 +47,11 @@ class Runner:
         self.logs = build.folder / "logs"
         self.logs.mkdir(parents=True, exist_ok=True)
 
-    def run(self, case: Case, seconds: float) -> Trial:
-        """The program from its start to its end."""
-        trial = Trial(case, seconds, log=self.logs / f"{case.name}.out")
+    def run(self, case: Case, seconds: float, learned: bool = False) -> Trial:
+        """The program from its start to its end, unknown to memguard or known from the run before."""
+        trial = Trial(case, seconds, log=self.logs / f"{name_of(case, learned)}.out", learned=learned)
+        if not learned:
+            shutil.rmtree(self.state(case), ignore_errors=True)
         scratch = self.build.folder / "tmp" / case.name
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
@@ -73,7 +77,11 @@ class Runner:
         """All that was reported, as JSON beside the log, to be looked into."""
         asked = [{"at_s": round(at, 1), "findings": [asdict(one) for one in found]} for at, found in trial.asked]
         text = json.dumps({"held": trial.held, "trouble": trial.trouble, "asked": asked}, indent=1)
-        (self.logs / f"{trial.case.name}.json").write_text(text)
+        (self.logs / f"{name_of(trial.case, trial.learned)}.json").write_text(text)
+
+    def state(self, case: Case) -> Path:
+        """What memguard learns of a program, and of no other."""
+        return self.build.folder / "state" / case.name
 
     def environment(self) -> dict[str, str]:
         """The library and hardly anything else."""
@@ -103,8 +111,13 @@ class Runner:
     def ask(self, trial: Trial, process: subprocess.Popen, begun: float) -> None:
         """One report, with the moment it was asked for."""
         at = time.monotonic() - begun
-        if (found := findings(self.memguard, trial.case, process.pid)) is not None:
+        if (found := findings(self.memguard, trial.case, process.pid, self.state(trial.case))) is not None:
             trial.asked.append((at, found))
+
+
+def name_of(case: Case, learned: bool) -> str:
+    """What the files of a trial are called."""
+    return f"{case.name}.learned" if learned else case.name
 
 
 def more_descriptors() -> None:

@@ -8,6 +8,7 @@ use crate::commands::common::{emit, emit_error, wanted, writer_for};
 use crate::commands::judge::Judged;
 use crate::doctor::{Surroundings, records_in_memory};
 use crate::error::Error;
+use crate::kernel::ClocksAhead;
 use crate::model::{Finding, Kind, Report, Verdict};
 use crate::render::safe::safe;
 use crate::rules::Rules;
@@ -132,7 +133,7 @@ fn latest_images(mut all: Vec<Record>) -> Vec<Record> {
 fn still_runs(record: &Record) -> bool {
     own_namespace() == Some(record.name.namespace)
         && Running::find(record.name.pid)
-            .is_some_and(|process| process.start_ticks == record.name.start_ticks)
+            .is_some_and(|process| process.started_at(record.name.start_ticks))
 }
 
 /// How one of them is looked at.
@@ -156,7 +157,10 @@ fn one(
     state: &mut State,
 ) -> Result<Report, Error> {
     let segment = record.read()?;
-    let now_ms = moment_of(&segment.view("The record")?.header());
+    let now_ms = moment_of(
+        &segment.view("The record")?.header(),
+        ClocksAhead::default(),
+    );
     let mut taken = take(Target::Ended {
         path: record.path.clone(),
         segment,

@@ -60,6 +60,9 @@ pub const FALSE_SHARE: f64 = 0.01;
 pub const LOOK_GROWTH: f64 = 1.5;
 /// An earlier run's plateau, exceeded by less than this, explains a growth.
 pub const PLATEAU_SLACK: f64 = 1.25;
+/// Where only samples are counted, by this many standard deviations of the
+/// difference of two such counts more: a full cache is sampled anew each run.
+pub const PLATEAU_NOISE: f64 = 2.0;
 
 /// Statistics are never sure.
 pub const SUREST: f64 = 0.99;

@@ -23,10 +23,14 @@ pub struct SiteData<'a> {
     pub first_ms: u64,
     /// Start of the observation: the first birth, or later
     pub since_ms: u64,
-    /// The moment of the look
+    /// The moment of the look, or of the site's last sign before it
     pub now_ms: u64,
+    /// From then to the look nothing is known to have come or gone
+    pub still_ms: u64,
     /// What is held of what was born since then
     pub live: Vec<Holding>,
+    /// Whether what is held are samples of what there is
+    pub sampled: bool,
     /// The least age that counts as old
     pub floor_ms: u64,
     /// What earlier runs taught

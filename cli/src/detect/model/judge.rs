@@ -108,7 +108,11 @@ fn one(site: &Measured, strict: f64, growth: f64, sort: Sort, number: u32) -> De
 
 fn tier(site: &Measured, strict: f64, growth: f64, sort: Sort) -> (Verdict, Why) {
     if site.observed_ms < site.long_enough_ms() {
-        return (Verdict::Early, Why::Young);
+        return if site.has_settled() {
+            (Verdict::Held, Why::Settled)
+        } else {
+            (Verdict::Early, Why::Young)
+        };
     }
     if site.coming.lately < FEWEST_RECENT {
         return (Verdict::Held, Why::Settled);

@@ -6,8 +6,8 @@ use std::borrow::Cow;
 use super::closing::{Closing, closing};
 use super::coming::{Births, Coming, coming};
 use super::constants::{
-    FEWEST_LIVES, FEWEST_RECENT, LEAST_FREED, LONG_ENOUGH, LOOK_GROWTH, PLATEAU_SLACK,
-    TIMES_LONGEST, TIMES_Q99,
+    FEWEST_LIVES, FEWEST_RECENT, LEAST_FREED, LONG_ENOUGH, LOOK_GROWTH, PLATEAU_NOISE,
+    PLATEAU_SLACK, TIMES_LONGEST, TIMES_Q99,
 };
 use super::data::{Holding, SiteData};
 use super::lives::Lives;
@@ -22,6 +22,8 @@ pub struct Measured {
     pub old_ms: u64,
     /// How long the site has been observed
     pub observed_ms: u64,
+    /// How long it has stood still since
+    pub still_ms: u64,
     /// Held now, raw
     pub held: u64,
     /// Q1; none where the site hardly ever gave anything back
@@ -76,6 +78,12 @@ impl Measured {
     #[must_use]
     pub fn long_enough_ms(&self) -> u64 {
         self.old_ms.saturating_mul(LONG_ENOUGH)
+    }
+
+    /// Whether all that it made came so early that nothing more keeps coming.
+    #[must_use]
+    pub fn has_settled(&self) -> bool {
+        self.observed_ms.saturating_add(self.still_ms) >= self.long_enough_ms()
     }
 
     /// Whether something is old and nobody uses it, or nothing tells.
@@ -146,6 +154,7 @@ fn measure_by(site: &SiteData<'_>, live: &[Holding], prior: &Prior, number: u32)
     Measured {
         old_ms,
         observed_ms,
+        still_ms: site.still_ms,
         held: live.len() as u64,
         closing: gives_back(site).then(|| {
             let ages = live
@@ -156,9 +165,7 @@ fn measure_by(site: &SiteData<'_>, live: &[Holding], prior: &Prior, number: u32)
         coming: coming(&old_births, &births(site), site.since_ms, old_until),
         using: using(old, site.now_ms, working_ms, prior.woken_gap_ms),
         looks: looks_so_far(number, observed_ms, site.floor_ms),
-        within_plateau: prior
-            .plateau
-            .is_some_and(|most| live.len() as f64 <= most as f64 * PLATEAU_SLACK),
+        within_plateau: is_within_plateau(site, live.len() as f64, prior),
         extra_looks: prior.extra_looks,
         working_ms,
         woken_gap_ms: prior.woken_gap_ms,
@@ -172,6 +179,19 @@ fn old_age_ms(lives: &Lives<'_>, site: &SiteData<'_>, prior: &Prior) -> u64 {
     let usual = TIMES_Q99 * lives.upper_ms(0.99).max(prior.q99_ms as f64);
     let longest = TIMES_LONGEST * site.longest_ms.max(prior.longest_ms) as f64;
     site.floor_ms.max(usual.max(longest).ceil() as u64)
+}
+
+/// Whether an earlier run that grew no further held about as many.
+fn is_within_plateau(site: &SiteData<'_>, held: f64, prior: &Prior) -> bool {
+    prior.plateau.is_some_and(|most| {
+        let most = most as f64;
+        let noise = if site.sampled {
+            PLATEAU_NOISE * (most + held).sqrt()
+        } else {
+            0.0
+        };
+        held <= most * PLATEAU_SLACK + noise
+    })
 }
 
 fn gives_back(site: &SiteData<'_>) -> bool {
@@ -218,7 +238,9 @@ mod tests {
             first_ms: 0,
             since_ms: 0,
             now_ms: 1_000_000,
+            still_ms: 0,
             live: vec![],
+            sampled: false,
             floor_ms: 30_000,
             prior: None,
         }
@@ -240,6 +262,23 @@ mod tests {
             ..site(&lives, 40_000)
         };
         assert_eq!(measure(&taught, 1).old_ms, 600_000);
+    }
+
+    #[test]
+    fn samples_of_a_full_cache_vary_from_run_to_run() {
+        let none = [0; BUCKETS];
+        let taught = |held: u64, sampled| SiteData {
+            live: vec![Holding::silent(0); held as usize],
+            sampled,
+            prior: Some(Prior {
+                plateau: Some(11),
+                ..Prior::default()
+            }),
+            ..site(&none, 0)
+        };
+        let within = |held, sampled| measure(&taught(held, sampled), 1).within_plateau;
+        assert!(within(13, false) && !within(15, false));
+        assert!(within(15, true) && within(24, true) && !within(27, true));
     }
 
     #[test]

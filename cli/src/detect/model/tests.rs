@@ -34,6 +34,8 @@ impl Made {
             points: &self.points,
             first_ms: 0,
             since_ms: 0,
+            still_ms: 0,
+            sampled: false,
             now_ms: self.now_ms,
             live: self.live.clone(),
             floor_ms: self.floor_ms,

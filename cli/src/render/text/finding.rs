@@ -5,7 +5,6 @@ use super::super::Layout;
 use super::report::{INDENT, faint};
 use super::style::{FAINT, STRONG, of, paint};
 use super::wrap::{cut, cut_front, width, wrap};
-use crate::detect::place;
 use crate::model::{Finding, Frame, Resource, Verdict};
 use crate::render::line;
 use crate::render::safe::safe;
@@ -17,7 +16,7 @@ const CALLS: usize = 8;
 const EXAMPLES: usize = 3;
 
 /// One finding with all that belongs to it.
-pub fn full(out: &mut String, finding: &Finding, layout: Layout) {
+pub fn full(out: &mut String, finding: &Finding, place: &str, layout: Layout) {
     let style = of(finding.verdict);
     let name = finding.verdict.name().to_uppercase();
     let label = paint(style, format!("{name:<width$}", width = INDENT - 1));
@@ -26,7 +25,7 @@ pub fn full(out: &mut String, finding: &Finding, layout: Layout) {
         .unwrap_or_default();
     let what = what(finding) + &sure;
     let room = layout.width.saturating_sub(INDENT + 2 + width(&what));
-    let place = cut(&safe(&place(&finding.stack)), room);
+    let place = cut(&safe(place), room);
     line(
         out,
         format_args!("{label} {}  {place}", paint(STRONG, what)),

@@ -7,6 +7,7 @@ use super::sums;
 use super::wrap::{cut, wrap};
 use super::young;
 use super::{closes, next};
+use crate::detect::apart;
 use crate::model::{Finding, HeapCoverage, Held, Kind, Report, Verdict};
 use crate::render::line;
 use crate::render::safe::safe;
@@ -21,9 +22,15 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
     others(out, report, layout);
     line(out, format_args!("{}", answer(report, layout)));
     let judged = |finding: &&Finding| finding.verdict < Verdict::Early || layout.all;
-    for finding in report.findings.iter().filter(judged) {
+    let stacks = report
+        .findings
+        .iter()
+        .map(|one| (one.kind, one.stack.as_slice()));
+    let places = apart(stacks);
+    let findings = report.findings.iter().zip(&places);
+    for (finding, place) in findings.filter(|(finding, _)| judged(finding)) {
         out.push('\n');
-        full(out, finding, layout);
+        full(out, finding, place, layout);
     }
     if !layout.all {
         young::young(out, report, layout);

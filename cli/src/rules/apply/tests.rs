@@ -333,3 +333,57 @@ fn suppressions_of_lsan_hide_heap_findings() {
     );
     assert_eq!(report.suppressed.len(), 1);
 }
+
+/// Run by hand, with --release and --nocapture: a figure and no promise.
+#[test]
+#[ignore = "a measurement"]
+fn many_rules_on_many_findings() {
+    let mut report = samples::report();
+    let kept = report.findings[0].clone();
+    report.findings.clear();
+    for at in 0..1000 {
+        let mut finding = kept.clone();
+        let frame = |function: String| Frame {
+            function: Some(function),
+            file: Some(format!("/src/module{}/file{at}.cpp", at % 37)),
+            module: Some("/opt/app/bin/server".into()),
+            ..Frame::default()
+        };
+        let names = (0..10).map(|depth| {
+            format!(
+                "app::part{}::handler{at}::call{depth}(int, char const*)",
+                at % 50
+            )
+        });
+        finding.stack = names.map(frame).collect();
+        finding.id = format!("files-{at:016x}");
+        report.findings.push(finding);
+    }
+    let forms = [
+        "function = \"app::other*::handler{}\"",
+        "function = \"*::nothing{}::*\"",
+        "function = \"no_such_function_{}\"",
+        "file = \"/src/gone{}/*.cpp\"",
+        "path = \"/var/lib/app{}/**\"",
+    ];
+    let rule = |at: usize| {
+        format!(
+            "[[rule]]\n{}\nignore = true\n",
+            forms[at % 5].replace("{}", &at.to_string())
+        )
+    };
+    let text: String = (0..5000).map(rule).collect();
+    let begun = std::time::Instant::now();
+    let rules = Rules {
+        rules: toml::parse("memguard.toml", &text).unwrap(),
+        ..Rules::default()
+    };
+    let read = begun.elapsed();
+    let begun = std::time::Instant::now();
+    rules.apply(&mut report);
+    println!(
+        "5000 rules read in {read:?}, applied to 1000 findings in {:?}",
+        begun.elapsed()
+    );
+    assert_eq!(report.findings.len(), 1000);
+}

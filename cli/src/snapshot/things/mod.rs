@@ -84,6 +84,9 @@ pub struct Checked {
     pub things: Vec<Thing>,
     /// Rows that the kernel did not confirm
     pub dropped: u64,
+    /// Sites of watches that it removed by itself, one each: what they watched is
+    /// gone
+    pub removed: Vec<u32>,
 }
 
 /// An ended thread's number may show in the kernel's list so long.
@@ -112,7 +115,10 @@ pub fn reconcile(rows: &[ThingInfo], facts: &Facts) -> Checked {
                 told.insert((row.kind as u8, row.key));
                 checked.things.extend(of_number(row, registrations));
             }
-            Answer::IsNot => checked.dropped += 1,
+            Answer::IsNot => {
+                checked.dropped += 1;
+                checked.removed.extend(removed(row, facts));
+            }
             Answer::NotHeld => {
                 told.insert((row.kind as u8, row.key));
             }
@@ -120,6 +126,14 @@ pub fn reconcile(rows: &[ThingInfo], facts: &Facts) -> Checked {
     }
     checked.things.extend(lists.without_row(&told));
     checked
+}
+
+/// The site of a watch that is gone while its inotify is still open.
+fn removed(row: &ThingInfo, facts: &Facts) -> Option<u32> {
+    let (inotify, _) = row.numbers();
+    let open = facts.descriptor(inotify as i32)?;
+    let is_watch = row.kind == Row::Watch && open.what == "inotify";
+    Some(row.row.origin.site).filter(|site| is_watch && *site != 0)
 }
 
 enum Answer<'a> {
@@ -384,6 +398,17 @@ pub fn add(things: &[Thing], sites: &mut Sites) {
         if let Some(born_ms) = thing.born_ms {
             live.add(born_ms, 1.0, thing.bytes.unwrap_or(0) as f64);
         }
+    }
+}
+
+/// Tells each site how many of its watches the kernel removed.
+pub fn add_removed(removed: &[u32], sites: &mut Sites) {
+    for site in removed
+        .iter()
+        .filter_map(|id| sites.index(*id))
+        .collect::<Vec<_>>()
+    {
+        sites.all[site].live.removed += 1;
     }
 }
 
