@@ -107,6 +107,13 @@ pub fn died_unseen(segment: &Segment, row: &Plain) {
     }
 }
 
+/// Makes the first level, if there is none yet.
+pub fn begin(segment: &Segment, section: Section) {
+    if segment.run_count(section) == 0 {
+        add_level(segment, section, 0);
+    }
+}
+
 #[cold]
 fn add_level(segment: &Segment, section: Section, levels: usize) {
     // Another thread may have added it meanwhile.

@@ -402,12 +402,38 @@ impl Segment {
         true
     }
 
-    /// Takes bytes from the end of the file and maps them.
+    /// Takes bytes from the end of the file and maps them. Another section may
+    /// have taken the same, and each grows by one thread at a time: one try more
+    /// than there are others.
     fn take(&self, bytes: usize) -> Option<(u64, *mut u8)> {
+        (0..SECTIONS).find_map(|_| self.try_take(bytes)).flatten()
+    }
+
+    /// None: another section was faster. Some(None): there is no room.
+    fn try_take(&self, bytes: usize) -> Option<Option<(u64, *mut u8)>> {
         let header = self.header();
+        let used = header.used_bytes.load(Ordering::Relaxed);
+        let Some((offset, end, at)) = self.place_behind(used, bytes) else {
+            return Some(None);
+        };
+        let won =
+            header
+                .used_bytes
+                .compare_exchange(used, end, Ordering::Relaxed, Ordering::Relaxed);
+        if won.is_ok() {
+            return Some(Some((offset, at)));
+        }
+        if end > self.base_bytes.load(Ordering::Relaxed) {
+            sys::unmap(at, (end - offset) as usize);
+        }
+        None
+    }
+
+    /// Where bytes would lie if the file were used so far, where that ends, and
+    /// their mapping.
+    fn place_behind(&self, used: u64, bytes: usize) -> Option<(u64, u64, *mut u8)> {
         let base = self.base.load(Ordering::Relaxed);
         let mapped = self.base_bytes.load(Ordering::Relaxed);
-        let used = header.used_bytes.load(Ordering::Relaxed);
         // Inside the base mapping rows pack by cache lines, outside by pages.
         let inside = used.next_multiple_of(64) + bytes as u64 <= mapped;
         let (step, align) = if inside {
@@ -417,7 +443,7 @@ impl Segment {
         };
         let offset = used.next_multiple_of(align);
         let end = offset.checked_add(step)?;
-        if end > header.limit_bytes.load(Ordering::Relaxed) {
+        if end > self.header().limit_bytes.load(Ordering::Relaxed) {
             return None;
         }
         let at = if inside {
@@ -426,18 +452,7 @@ impl Segment {
         } else {
             self.map_at(offset as usize, step as usize)?
         };
-        let won =
-            header
-                .used_bytes
-                .compare_exchange(used, end, Ordering::Relaxed, Ordering::Relaxed);
-        if won.is_err() {
-            // Another section grew meanwhile; give up rather than wait.
-            if !inside {
-                sys::unmap(at, step as usize);
-            }
-            return None;
-        }
-        Some((offset, at))
+        Some((offset, end, at))
     }
 
     /// Maps `bytes` at `offset` of the file without a descriptor: the object

@@ -207,7 +207,11 @@ fn take_lost_notice() -> bool {
 /// The creation site of a thread, 0 for none; nothing while nothing is
 /// recorded.
 pub fn thread_site(caller: Caller) -> Option<u32> {
-    site_of(Kind::Thread, caller).map(|(_, origin)| origin.site)
+    let (segment, origin) = site_of(Kind::Thread, caller)?;
+    // Of several that are the first to end, and at once, one would make room and
+    // the others not wait for it.
+    plain::begin(segment, Section::Threads);
+    Some(origin.site)
 }
 
 /// This thread, which somebody should join, is about to end. Its site counts

@@ -90,7 +90,10 @@ mod tests {
     fn a_stale_entry_goes_and_no_descriptor_of_ours_changes() {
         let me = std::process::id() as i32;
         let epoll = epoll::create(CreateFlags::CLOEXEC).unwrap();
-        let (watched, _other) = UnixStream::pair().unwrap();
+        let (low, _other) = UnixStream::pair().unwrap();
+        // A number that no test beside this one is given.
+        let watched = rustix::io::fcntl_dupfd_cloexec(&low, 700).unwrap();
+        drop(low);
         let number = watched.as_raw_fd();
         epoll::add(&epoll, &watched, EventData::new_u64(1), EventFlags::IN).unwrap();
         let kept = watched.try_clone().unwrap();

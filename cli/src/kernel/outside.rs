@@ -165,7 +165,9 @@ mod tests {
         };
         assert_eq!(count(Kind::Tcp, Some(State::CloseWait)), 5);
         assert_eq!(count(Kind::Tcp, Some(State::Listen)), 1);
-        assert_eq!(count(Kind::Regular, None), 7);
+        // Its standard output or error may be one as well.
+        let own = |row: &&Descriptor| row.fd > 2 && row.kind == Kind::Regular;
+        assert_eq!(view.descriptors.open.iter().filter(own).count(), 7);
         let total: usize = view.counts().iter().map(|sum| sum.count).sum();
         assert_eq!(total, view.descriptors.open.len());
 

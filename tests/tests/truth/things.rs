@@ -305,6 +305,21 @@ fn a_forked_child_has_none_of_its_parents_rows() {
     held.finish_ok();
 }
 
+/// Guard: `plain::begin`. Without it some of them find another making room.
+#[test]
+fn threads_that_end_at_once_all_leave_a_row() {
+    for _ in 0..50 {
+        let held = Program::fixture("things")
+            .arg("at_once")
+            .mode(Mode::Deep)
+            .hold();
+        let record = held.record();
+        assert_eq!(record.counter(Counter::RowsFull), 0);
+        assert_eq!(lives(&record, Kind::Thread), (2, 0));
+        held.finish_ok();
+    }
+}
+
 #[test]
 fn storms_leave_the_tables_where_they_were() {
     let mut held = Program::fixture("things").arg("storm").hold();

@@ -88,6 +88,12 @@ impl Log {
         Self(last.lines().filter_map(Life::parse).collect())
     }
 
+    /// Before it made anything.
+    pub fn first(&self) -> f64 {
+        let all = self.0.iter().map(|life| life.made.low);
+        all.fold(f64::MAX, f64::min)
+    }
+
     /// When it last made or gave back anything.
     pub fn last(&self) -> f64 {
         let all = self

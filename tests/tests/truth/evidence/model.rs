@@ -197,11 +197,11 @@ pub fn at_least(n: f64, mean: f64) -> f64 {
     sum.min(1.0)
 }
 
-/// Wilson's interval of a share at 95 %.
-pub fn wilson(part: f64, whole: f64) -> (f64, f64) {
+/// A share and Wilson's interval of it at 95 %.
+pub fn wilson(part: f64, whole: f64) -> [f64; 3] {
     let (z, share) = (1.96_f64, part / whole);
     let scale = 1.0 + z * z / whole;
     let middle = (share + z * z / (2.0 * whole)) / scale;
     let spread = z / scale * (share * (1.0 - share) / whole + z * z / (4.0 * whole * whole)).sqrt();
-    (middle - spread, middle + spread)
+    [share, middle - spread, middle + spread]
 }

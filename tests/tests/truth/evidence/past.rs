@@ -20,6 +20,8 @@ pub struct Told<'a> {
     pub spare_bytes: Range,
     /// Bytes of one block, where it is about blocks
     pub block_bytes: f64,
+    /// How long until the next look that counts
+    pub next_look: Range,
 }
 
 fn is(shown: Option<f64>, truth: Range) -> bool {
@@ -106,6 +108,7 @@ impl Told<'_> {
                 spans_over(span(left), self.lasts(spare.low, spare.high))
             }
             ("too early", [takes]) => spans_over(span(takes), self.old.times(3.0, 3.0)),
+            ("next look", [left]) => spans_over(span(left), self.next_look),
             ("stale", [n, ..]) => exactly(n, site.held.len()),
             ("two looks", [ms]) => *ms == "100",
             ("removed", [n]) => exactly(n, self.removed),
@@ -263,15 +266,20 @@ impl Told<'_> {
         let (_, until) = self.site.halves(self.old);
         let part = self.site.made_before(until);
         let whole = self.site.births_before(until);
-        // Births between two checkpoints lie on a line.
-        let share = (part.low + part.high) / (whole.low + whole.high);
-        let (low, high) = wilson((part.low + part.high) / 2.0, (whole.low + whole.high) / 2.0);
+        // Births between two checkpoints lie on a line, and no fewer than stay.
+        let whole = Range::new(whole.low * 0.97 - 1.0, whole.high * 1.03 + 1.0);
+        let least = wilson(part.low, whole.high.max(part.low));
+        let most = wilson(part.high, whole.low.max(part.high));
         let shown: Vec<f64> = shares.iter().filter_map(|text| text.parse().ok()).collect();
         shown.len() == 3
             && shown
                 .iter()
-                .zip([share, low, high])
-                .all(|(shown, truth)| (shown / 100.0 - truth).abs() <= 0.06 * truth + 0.006)
+                .zip(least.into_iter().zip(most))
+                .all(|(shown, (low, high))| {
+                    // Two decimals below 1 %, none above.
+                    let half = if *shown < 1.0 { 0.00005 } else { 0.005 };
+                    Range::about(shown / 100.0, half + 1e-9).meets(Range::new(low, high))
+                })
     }
 }
 

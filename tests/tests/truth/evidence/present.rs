@@ -98,6 +98,17 @@ impl Kernel {
         Some((self.before.get(&inode)?, self.after.get(&inode)?))
     }
 
+    /// When the process started: the kernel counts hundredths of a second.
+    pub fn started(&self) -> Range {
+        let read = |path: String| fs::read_to_string(path).expect("the process runs");
+        let stat = read(format!("/proc/{}/stat", self.pid));
+        let behind_name = stat.rsplit_once(") ").expect("a name").1;
+        let number = |text: Option<&str>| text.and_then(|word| word.parse::<f64>().ok());
+        let ticks = number(behind_name.split(' ').nth(19)).expect("a start");
+        let uptime_s = number(read("/proc/uptime".into()).split(' ').next()).expect("a time");
+        Range::about(super::seconds() - uptime_s + ticks / 100.0, 0.05)
+    }
+
     /// The soft limit of a name in /proc/PID/limits.
     pub fn limit(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/limits", self.pid)).expect("limits");
