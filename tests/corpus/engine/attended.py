@@ -11,8 +11,9 @@ from pathlib import Path
 
 from asking import report
 from building import Build
-from fixing import Fixed, Fixer
+from fixing import UNTOUCHED, Fixed, Fixer
 from manifest import Case
+from processes import Process, family, lives, process
 from running import BARE
 from servers import Server
 from serving import command_under, free_port
@@ -27,7 +28,7 @@ class Seen:
     """What was reported of one program."""
 
     reports: int = 0
-    processes: set[int] = field(default_factory=set)
+    processes: set[Process] = field(default_factory=set)
     verdicts: dict[str, Counter] = field(default_factory=lambda: {DEFAULT: Counter(), SHORT: Counter()})
     leaks: dict[str, str] = field(default_factory=dict)
 
@@ -50,28 +51,39 @@ class Attended:
 
     def look(self, memguard: Path) -> None:
         """Reports on all its processes, by the built-in ages and by a short one."""
-        for pid in family(self.process.pid):
+        for one in self.family():
             for age, options in self.ages().items():
-                self.note(pid, age, report(memguard, pid, options))
+                self.note(one, age, report(memguard, one.pid, options))
 
-    def note(self, pid: int, age: str, document: dict | None) -> None:
-        """What one report says; a process that has just ended has none."""
-        if document is None or not document["process"]["instrumented"]:
+    def family(self) -> list[Process]:
+        """Its processes now."""
+        first = process(self.process.pid)
+        return family(first) if first else []
+
+    def note(self, one: Process, age: str, document: dict | None) -> None:
+        """What one report says; a process that has just ended has none, and its number may be another's."""
+        if document is None or not document["process"]["instrumented"] or not lives(one):
             return
         self.seen.reports += 1
-        self.seen.processes.add(pid)
+        self.seen.processes.add(one)
         for row in document["findings"]:
             self.seen.verdicts[age][row["verdict"]] += 1
             if row["verdict"] == "leak":
                 place = next((frame["function"] for frame in row["stack"] if frame["function"]), "an unknown place")
                 said = f"{row['kind']} of {place}: {row['summary']} {' '.join(row['evidence'])}"
-                self.seen.leaks.setdefault(row["id"], f"pid {pid}, age {age}: {said}")
+                self.seen.leaks.setdefault(row["id"], f"pid {one.pid}, age {age}: {said}")
 
     def fix(self, fixer: Fixer, age: str, more: list[str]) -> None:
         """Has all its processes fixed."""
-        for pid in family(self.process.pid):
-            if (plan := fixer.fix(pid, *self.ages()[age], *more)) is not None:
-                self.fixed.add(pid, plan)
+        for one in self.family():
+            self.fix_one(fixer, one, [*self.ages()[age], *more])
+
+    def fix_one(self, fixer: Fixer, one: Process, options: list[str]) -> None:
+        """Has one process fixed, if it is still the same."""
+        plan = fixer.fix(one.pid, *options) if lives(one) else None
+        # A look at another that has its number by now is left out; an action is not.
+        if plan is not None and (lives(one) or any(item["outcome"] not in UNTOUCHED for item in plan["items"])):
+            self.fixed.add(one.pid, plan)
 
     def failures(self) -> list[str]:
         """What must not be."""
@@ -170,16 +182,3 @@ class Alone(Attended):
         """And what it wrote."""
         super().stop()
         shutil.rmtree(self.log.parent / "programs" / self.name, ignore_errors=True)
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that descend from it."""
-    found, at = [pid], 0
-    while at < len(found):
-        for task in Path(f"/proc/{found[at]}/task").glob("*/children"):
-            try:
-                found += [int(child) for child in task.read_text().split()]
-            except OSError:
-                continue
-        at += 1
-    return found

@@ -47,9 +47,9 @@ def gate_that_shut(item: dict) -> str:
 class Fixer:
     """A memguard with a state folder of its own."""
 
-    def __init__(self, memguard: Path, state: Path | None = None, segments: Path | None = None) -> None:
-        self.memguard = memguard
-        self.environment = dict(os.environ)
+    def __init__(self, memguard: Path, state: Path | None = None, segments: Path | None = None, more: dict[str, str] | None = None, nice: int = 0) -> None:
+        self.memguard, self.before = memguard, ["nice", "-n", str(nice)] if nice else []
+        self.environment = {**os.environ, **(more or {})}
         if state:
             self.environment["MEMGUARD_STATE"] = str(state)
         if segments:
@@ -57,7 +57,7 @@ class Fixer:
 
     def run(self, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess:
         """Any verb."""
-        command = [str(self.memguard), *arguments]
+        command = [*self.before, str(self.memguard), *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=timeout)
 
     def json(self, *arguments: str) -> dict | None:
