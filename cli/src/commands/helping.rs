@@ -14,19 +14,28 @@ use crate::state::helped::Ended;
 #[derive(Debug, Default)]
 pub struct Helping {
     acted: BTreeMap<usize, Instant>,
-    ended: Vec<(String, u64, Instant)>,
+    ended: Vec<(Ended, Instant)>,
 }
 
 impl Helping {
     /// Told of an item before it is touched and once something came of it.
     pub fn saw(&mut self, at: usize, item: &FixItem) {
         let acted = *self.acted.entry(at).or_insert_with(Instant::now);
-        let closed = matches!(
-            item.outcome,
-            Some(FixOutcome::ClosedByOwner | FixOutcome::ClosedLost)
-        );
-        if let Some(born_ms) = item.born_ms.filter(|_| closed) {
-            self.ended.push((item.finding.clone(), born_ms, acted));
+        use FixOutcome::{ClosedByOwner, ClosedLost, Removed};
+        let is_life = match item.outcome {
+            Some(ClosedByOwner) => true,
+            // Nobody counts lives of these.
+            Some(ClosedLost | Removed) => false,
+            _ => return,
+        };
+        if let Some(born_ms) = item.born_ms {
+            let ended = Ended {
+                finding: item.finding.clone(),
+                born_ms,
+                ended_ms: 0,
+                is_life,
+            };
+            self.ended.push((ended, acted));
         }
     }
 
@@ -39,10 +48,9 @@ impl Helping {
         // One that has ended has no later looks.
         let Ok(snapshot) = snapshot else { return };
         let now_ms = snapshot.moment_ms;
-        let ended = |(finding, born_ms, acted): (String, u64, Instant)| Ended {
-            finding,
-            born_ms,
+        let ended = |(ended, acted): (Ended, Instant)| Ended {
             ended_ms: now_ms.saturating_sub(acted.elapsed().as_millis() as u64),
+            ..ended
         };
         let all: Vec<Ended> = self.ended.into_iter().map(ended).collect();
         State::open().helped(&snapshot, &all);

@@ -6,11 +6,11 @@ use super::{
     Context, Found, Symbolise, Wanted, evidence, find_all, health, leave_out, lifetimes, memory,
     place, totals,
 };
+use crate::fix::preview::fix_of;
 use crate::model::{
-    BadClose, Finding, Fix, Frame, Health, Kind, Overhead, Report, Resource, Stays, Survivors,
-    Verdict,
+    BadClose, Finding, Fix, Frame, Health, Overhead, Report, Resource, Stays, Survivors, Verdict,
 };
-use crate::snapshot::{self, Descriptor, Site, Snapshot, Thing, ThingState};
+use crate::snapshot::{self, Descriptor, Site, Snapshot, Thing};
 
 /// The report on a snapshot.
 pub fn report(
@@ -237,25 +237,5 @@ fn thing_resource(snapshot: &Snapshot, thing: &Thing) -> Resource {
         what: Some(thing.what.clone()),
         held_bytes: thing.bytes,
         ..Resource::default()
-    }
-}
-
-/// What `fix` would do to what is proven.
-fn fix_of(snapshot: &Snapshot, found: &Found) -> Fix {
-    let stale = |at: &usize| snapshot.things[*at].state == ThingState::Stale;
-    if found.things.iter().any(stale) {
-        return Fix::EpollDel;
-    }
-    let all = |what: &str| {
-        let is = |at: &usize| {
-            let fact = snapshot.descriptors[*at].fact.as_ref();
-            fact.is_some_and(|fact| fact.what == what)
-        };
-        !found.descriptors.is_empty() && found.descriptors.iter().all(is)
-    };
-    match found.kind {
-        Kind::Sockets if all("tcp") => Fix::Eof,
-        Kind::Timers if all("timerfd") => Fix::Disarm,
-        _ => Fix::None,
     }
 }

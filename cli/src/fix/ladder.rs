@@ -117,6 +117,7 @@ impl Climber {
         let again = !step.is_first;
         self.means.close_lost(&mut plan.items, &lost, again, pace);
         self.means.stop_timers(&mut plan.items, &timers, pace);
+        self.pulse.begin();
         self.settle(plan, &others);
         let silent = unsettled(plan, &others);
         // Whoever spins on the end of file would spin on the hang-up as well.

@@ -1,7 +1,8 @@
 //! Cleaning up, without harm: a leak finding's objects go through gates, and
 //! those that pass through a ladder of growing steps.
 //!
-//! - [`plan`]: from findings to items, each with its gates
+//! - [`plan`]: from findings to items, each with its gates; [`preview`]: what
+//!   a report says of that
 //! - [`gates`]: the conditions, pure functions over facts
 //! - [`owners`]: who else has the same object open
 //! - [`protect`]: ports and processes that are never touched
@@ -47,6 +48,7 @@ pub mod outside;
 pub mod owners;
 pub mod plan;
 pub mod posix;
+pub mod preview;
 pub mod protect;
 pub mod retire;
 pub mod same_file;

@@ -204,7 +204,7 @@ impl Maker<'_> {
             min_age: self.wish.min_age,
             files: self.seen,
         };
-        let action = action_for(open, self.wish);
+        let action = action_for(open, self.wish.retire);
         let fact = open.fact.as_ref();
         let mut item = FixItem {
             fd: Some(open.fd),
@@ -231,14 +231,15 @@ impl Maker<'_> {
 }
 
 /// What can be done about it, the gentlest first.
-fn action_for(open: &Descriptor, wish: &Wish) -> Fix {
+#[must_use]
+pub fn action_for(open: &Descriptor, retire: bool) -> Fix {
     let fact = open.fact.as_ref();
     match fact.map(|fact| fact.what.as_str()) {
         _ if open.stdio => Fix::Fclose,
         Some("tcp") => Fix::Eof,
         _ if fact.is_some_and(unix::is_connected) => Fix::Eof,
         Some("timerfd") => Fix::Disarm,
-        Some("regular") if wish.retire => Fix::Retire,
+        Some("regular") if retire => Fix::Retire,
         _ if fact.is_some_and(losing::can_be) => Fix::CloseLost,
         _ => Fix::None,
     }

@@ -17,15 +17,19 @@ use crate::kernel::{Facts, Kind as Seen, ProcDir};
 use crate::model::{Fix, FixItem, FixOutcome};
 use crate::snapshot::Snapshot;
 
+/// Files without a name that the program has open.
+#[must_use]
+pub fn nameless(snapshot: &Snapshot) -> HashSet<(u64, u64)> {
+    let open = snapshot.facts.descriptors.iter().flatten();
+    let nameless = open.filter(|fact| fact.deleted);
+    nameless.map(|fact| fact.object).collect()
+}
+
 /// The items of a finding's watches.
 #[must_use]
 pub fn items(snapshot: &Snapshot, found: &Found, wish: &Wish) -> Vec<FixItem> {
     let id = found.id(snapshot);
-    let open = snapshot.facts.descriptors.iter().flatten();
-    let nameless: HashSet<(u64, u64)> = open
-        .filter(|fact| fact.deleted)
-        .map(|fact| fact.object)
-        .collect();
+    let nameless = nameless(snapshot);
     let things = found.things.iter().map(|at| &snapshot.things[*at]);
     let watches = things.filter_map(|thing| Some((thing, thing.watch?)));
     watches

@@ -321,19 +321,33 @@ impl FixOutcome {
         )
     }
 
-    /// What that means for the program and its owner, where the words do not
-    /// say all.
+    /// What that means for the program and its owner, in a sentence.
     #[must_use]
-    pub fn meaning(self) -> Option<&'static str> {
-        Some(match self {
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::ClosedByOwner => {
+                "Closed by its owner: the program saw the end of file and closed it itself."
+            }
             Self::Neutered => {
                 "Neutered: the connection has ended, and the program still keeps the number until it closes it or ends."
             }
             Self::Disarmed => "Disarmed: `memguard undo` sets it back.",
+            Self::Removed => {
+                "Removed: the program gets no more events from it; nothing was closed."
+            }
             Self::ClosedLost => {
                 "Closed (lost): nothing in the program held the number any more; the program closed it by command."
             }
+            Self::Retired => {
+                "Retired: the file is parked; it is back as soon as the program touches it, and `memguard undo` \
+                 sets it back."
+            }
+            Self::ClosedRetired => {
+                "Closed after quarantine: nobody touched it while it was parked, and it was closed for good."
+            }
             Self::GivenBack => "Given back: memory that was free already; no object was touched.",
+            Self::Restored => "Restored: it is what it was before it was touched.",
+            Self::Refused => "Refused: a gate was shut, and it was not touched.",
             Self::Vanished => {
                 "Gone by itself: it was closed, or its number named something else, before its turn."
             }
@@ -341,8 +355,8 @@ impl FixOutcome {
                 "Pending: the program has not answered, and nothing of it is left waiting in the program but an \
                  end of file that it has been shown; ask again later."
             }
-            _ => return None,
-        })
+            Self::Failed => "Failed: the kernel refused, and it is as it was.",
+        }
     }
 
     /// The words for a person.

@@ -27,6 +27,8 @@ pub struct Ended {
     pub born_ms: u64,
     /// When it was acted on, likewise
     pub ended_ms: u64,
+    /// Whether the library counts its end as a life
+    pub is_life: bool,
 }
 
 /// By finding, all that memguard ended.
@@ -46,7 +48,7 @@ impl Helped {
     /// Adds what one fix did.
     pub fn add(&mut self, all: &[Ended]) {
         let mut times: BTreeMap<&str, Time> = BTreeMap::new();
-        for one in all {
+        for one in all.iter().filter(|one| one.is_life) {
             let time = times.entry(&one.finding).or_default();
             time.ended_ms = time.ended_ms.max(one.ended_ms);
             let life = bucket(one.ended_ms.saturating_sub(one.born_ms));
@@ -146,6 +148,7 @@ mod tests {
             finding: ID.into(),
             born_ms: 1000,
             ended_ms: 60_000,
+            is_life: true,
         };
         let mut helped = Helped::default();
         helped.add(&vec![one; count]);
@@ -189,6 +192,7 @@ mod tests {
                 finding: ID.into(),
                 born_ms: 0,
                 ended_ms: 60_000,
+                is_life: true,
             }]);
         }
         let times = &helped.0[ID];

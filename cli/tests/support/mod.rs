@@ -199,7 +199,10 @@ impl Held {
     /// again.
     #[track_caller]
     pub fn ask(&mut self, what: &str) -> String {
-        writeln!(self.child.stdin.as_mut().unwrap(), "{what}").expect("it reads");
+        // In one write: a reader that is quick would take it for two lines.
+        let line = format!("{what}\n");
+        let stdin = self.child.stdin.as_mut().unwrap();
+        stdin.write_all(line.as_bytes()).expect("it reads");
         let mut said = String::new();
         loop {
             let line = self.lines.next().expect("it answers").unwrap();

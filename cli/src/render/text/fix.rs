@@ -204,7 +204,7 @@ fn search(out: &mut String, fix: &FixReport, width: usize) {
 /// What each outcome means, once.
 fn meanings(out: &mut String, fix: &FixReport, width: usize) {
     let outcomes: BTreeSet<FixOutcome> = fix.items.iter().filter_map(|item| item.outcome).collect();
-    for said in outcomes.into_iter().filter_map(FixOutcome::meaning) {
+    for said in outcomes.into_iter().map(FixOutcome::meaning) {
         out.push_str(&wrap(said, 0, width));
     }
 }
