@@ -37,7 +37,8 @@ impl Running {
         let mut line = String::new();
         let output = running.0.stdout.take().expect("piped");
         let mut output = std::io::BufReader::new(output);
-        std::io::BufRead::read_line(&mut output, &mut line).expect("it prints a line");
+        let read = std::io::BufRead::read_line(&mut output, &mut line);
+        assert!(read.is_ok_and(|bytes| bytes > 0), "it prints a line");
         (running, line.trim().to_owned())
     }
 

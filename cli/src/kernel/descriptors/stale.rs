@@ -289,13 +289,13 @@ mod tests {
     fn nothing_healthy_of_any_kind_is_stale() {
         let found = look(
             "import ctypes, os, select, signal, socket, time; c = ctypes.CDLL(None); e = select.epoll()\n\
-             mask = (ctypes.c_char * 128)()\n\
+             mask = (ctypes.c_char * 128)(); inner = select.epoll()\n\
              os.mkfifo('/tmp/memguard-fifo-%d' % os.getpid()); name = '/tmp/memguard-fifo-%d' % os.getpid()\n\
              l = socket.create_server(('127.0.0.1', 0)); n = socket.create_connection(l.getsockname())\n\
              p, q = os.openpty(); fs = [*os.pipe(), os.open(name, os.O_RDWR), p, q, l.fileno(), n.fileno()]\n\
              os.unlink(name)\n\
-             fs += [c.eventfd(0, 0), c.timerfd_create(1, 0), c.signalfd(-1, mask, 0), c.inotify_init(), select.epoll().fileno()]\n\
-             fs += [os.pidfd_open(os.getpid()), *[s.fileno() for s in (keep := socket.socketpair())]]\n\
+             fs += [c.eventfd(0, 0), c.timerfd_create(1, 0), c.signalfd(-1, mask, 0), c.inotify_init(), inner.fileno()]\n\
+             keep = socket.socketpair(); fs += [os.pidfd_open(os.getpid()), *[s.fileno() for s in keep]]\n\
              [e.register(f) for f in fs if f >= 0]\n\
              print(flush=True); time.sleep(60)",
         );
