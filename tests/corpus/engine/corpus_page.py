@@ -111,6 +111,13 @@ def learned_table(judgements: list[Judgement], learned: list[Judgement]) -> str:
     return table(head, rows) if rows else ""
 
 
+def ran_again(judgements: list[Judgement], learned: list[Judgement]) -> str:
+    """Which did, where not all."""
+    if len(learned) == len(judgements):
+        return ""
+    return f"Here {len(learned)} of {len(judgements)} did, {sum(one.case.leaky for one in learned)} of them leaky.\n"
+
+
 def learned_figures(judgements: list[Judgement], learned: list[Judgement]) -> str:
     """What learning changed, in sentences."""
     def suspected(all_of_them: list[Judgement]) -> int:
@@ -164,7 +171,7 @@ def page(
         "## Healthy programs\n",
         healthy_table(judgements),
         "## With learned state\n",
-        LEARNED,
+        LEARNED + ran_again(judgements, learned),
         learned_figures(judgements, learned),
         learned_table(judgements, learned),
         "## Not as expected\n",
