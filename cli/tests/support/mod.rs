@@ -115,6 +115,12 @@ pub fn loses() -> &'static Path {
     BUILT.get_or_init(|| fixture("loses"))
 }
 
+/// The program that hands descriptors round, built once.
+pub fn hands_round() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| fixture("hands_round"))
+}
+
 fn fixture(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.c"));
     let program =
