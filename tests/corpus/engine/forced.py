@@ -39,17 +39,24 @@ MIN_AGE = "1s"
 IDLE_SHARE = 0.3
 
 
+# Longer than a quiet client's pause on a busy machine.
+KEEP = ["--timeout-keep-alive", "60"]
+
+
 def asyncio_server(_: Path, port: int) -> list[str]:
     """uvicorn as FastAPI's, but on Python's own loop and parser."""
     options = ["--loop", "asyncio", "--http", "h11", "--no-access-log", "--log-level", "warning"]
-    return ["/usr/bin/python3", "-m", "uvicorn", "fastapi_app:app", "--app-dir", str(HERE), "--port", str(port), *options]
+    return ["/usr/bin/python3", "-m", "uvicorn", "fastapi_app:app", "--app-dir", str(HERE), "--port", str(port), *options, *KEEP]
 
 
 def all_servers() -> list[Server]:
     """The healthy ones, with uvicorn on both loops."""
     fastapi = next(one for one in servers() if one.name == "fastapi")
     service = Service("asyncio", "", prepare_nothing, asyncio_server, fastapi.service.drive)
-    return [*servers(), replace(fastapi, service=service)]
+    usual = fastapi.service.command
+    patient = replace(fastapi.service, command=lambda folder, port: [*usual(folder, port), *KEEP])
+    rest = [one for one in servers() if one.name != "fastapi"]
+    return [*rest, replace(fastapi, service=patient), replace(fastapi, service=service)]
 
 
 @dataclass
