@@ -49,7 +49,15 @@ impl Loser {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = memguard(self.dir());
-        command.args(["fix", "--format", "json", "--min-age", "0s", "--yes"]);
+        command.args([
+            "fix",
+            "--format",
+            "json",
+            "--min-age",
+            "0s",
+            "--yes",
+            "--close-lost",
+        ]);
         command.arg(self.held.word()).args(args);
         command
     }
@@ -154,6 +162,26 @@ fn wait_until(what: impl Fn() -> bool) {
         );
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+#[test]
+fn nothing_lost_is_closed_unless_that_is_asked_for() {
+    let loser = Loser::start("files", 100, &[]);
+    loser.blame("open_one");
+    let before = loser.open_files();
+    let word = loser.held.word();
+    let args = ["fix", "--format", "json", "--min-age", "0s", "--yes", &word];
+    let done = run(loser.dir(), &args);
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let items = report["items"].as_array().unwrap();
+    let asked = |item: &Value| {
+        let gates = item["gates"].as_array().unwrap();
+        gates
+            .iter()
+            .any(|gate| gate["name"] == "asked" && gate["open"] == false)
+    };
+    assert!(items.len() >= 100 && items.iter().all(asked), "{report}");
+    assert_eq!(loser.open_files(), before);
 }
 
 #[test]
@@ -393,6 +421,7 @@ fn a_shell_keeps_what_its_script_may_name_later() {
         "--min-age",
         "0s",
         "--yes",
+        "--close-lost",
         &word,
         id,
     ];

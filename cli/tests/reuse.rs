@@ -127,7 +127,7 @@ impl Program {
             command.env("MEMGUARD_FORCED_VERDICTS", "leak");
         }
         command.args(["fix", "--yes", "--format", "json", "--min-age", "0s"]);
-        command.args(["--rate", "unlimited", &self.word]);
+        command.args(["--close-lost", "--rate", "unlimited", &self.word]);
         command
     }
 

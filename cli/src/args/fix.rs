@@ -25,8 +25,9 @@ pub enum Rate {
     memguard fix server --kind caches --dry-run  ways to give memory back, with the pause that each may cost\n  \
     memguard fix server --raise-limit --yes      more descriptors, as many as it may have\n\n\
     Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes\n\
-    it itself; a timer is stopped and can be set back with `memguard undo`, as a parked file can; what nothing in the program holds the\n\
-    number of any more is closed by the program, once two searches of its memory and registers agree.\n\n\
+    it itself; a timer is stopped and can be set back with `memguard undo`, as a parked file can; with\n\
+    `--close-lost`, what nothing in the program holds the number of any more is closed by the program, once two\n\
+    searches of its memory and registers agree.\n\n\
     `--kind caches` is apart: it gives back what the allocator has free, and asks caches that the program has\n\
     registered (memguard.h) to shrink to their limit in memguard.toml. It is done only where it is named.\n\n\
     Never touched, whatever the verdict: listening sockets, descriptors 0 to 2, inherited ones, those with a second\n\
@@ -61,6 +62,10 @@ pub struct FixArgs {
     /// Also raise the limit on descriptors as far as the program may have it, unless it uses select
     #[arg(long)]
     pub raise_limit: bool,
+    /// Also have the program close what it has lost: no memory and no register holds the number. A program that keeps numbers
+    /// as bits of a set, or as places in a table, must not be fixed so
+    #[arg(long)]
+    pub close_lost: bool,
     /// Also park unused files, and close those that stayed parked for a quarantine
     #[arg(long)]
     pub retire: bool,

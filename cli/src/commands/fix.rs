@@ -187,6 +187,7 @@ fn wish(args: &FixArgs) -> Result<Wish, Error> {
     Ok(Wish {
         findings: args.findings.clone(),
         min_age: args.select.min_age,
+        close_lost: args.close_lost,
         retire: args.retire,
         protection: Protection::default()
             .with(&care(&args.rules)?)

@@ -30,12 +30,13 @@ pub struct Whole<'a> {
     outside_hooks: Option<&'static str>,
     watched: HashSet<i32>,
     inside: Option<&'a Inside>,
+    asked: bool,
 }
 
 impl<'a> Whole<'a> {
     /// Reads what is needed of a running process.
     #[must_use]
-    pub fn of(snapshot: &Snapshot, inside: Option<&'a Inside>) -> Self {
+    pub fn of(snapshot: &Snapshot, inside: Option<&'a Inside>, asked: bool) -> Self {
         let dir = ProcDir::open(snapshot.facts.pid).ok();
         let mappings = dir.as_ref().and_then(|dir| maps::read(dir).ok());
         let reader = match (&dir, &mappings) {
@@ -59,6 +60,7 @@ impl<'a> Whole<'a> {
             },
             watched: watched.map(|one| one.fd).collect(),
             inside,
+            asked,
             dir,
         }
     }
@@ -107,6 +109,7 @@ pub fn gates(case: &Case<'_>, whole: &Whole<'_>) -> Vec<FixGate> {
     let none = FdFact::default();
     let fact = case.open.fact.as_ref().unwrap_or(&none);
     let mut gates = vec![
+        asked(whole),
         way_in(whole.inside),
         match &whole.reader {
             Ok(()) => gate("scripts", true, "it reads no numbers from scripts"),
@@ -133,6 +136,18 @@ pub fn gates(case: &Case<'_>, whole: &Whole<'_>) -> Vec<FixGate> {
     ));
     gates.extend(socket(case, fact));
     gates
+}
+
+/// A program may know a number by its place alone, in a set of bits or a table
+/// by number: no search finds that. So a person says that it does not.
+fn asked(whole: &Whole<'_>) -> FixGate {
+    let said = match whole.asked {
+        true => "closing what is lost is asked for",
+        false => {
+            "only closed with --close-lost; not for programs that keep numbers as bits or places"
+        }
+    };
+    gate("asked", whole.asked, said)
 }
 
 fn way_in(inside: Option<&Inside>) -> FixGate {

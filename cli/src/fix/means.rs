@@ -128,14 +128,17 @@ impl Means {
             return Err(Untouched::Vanished);
         }
         let before = rustix::time::timerfd_gettime(&copy)?;
+        if is_off(&before) {
+            // Somebody has stopped it since the plan was made.
+            return Err(Untouched::Vanished);
+        }
         if !(pace.record)(at, item, Some(&before)) {
             item.detail = Some("what it was set to could not be kept".to_owned());
             return Ok(Some(FixOutcome::Refused));
         }
         outside::disarm(copy.as_fd())?;
         let now = rustix::time::timerfd_gettime(&copy)?;
-        let stopped = now.it_value.tv_sec == 0 && now.it_value.tv_nsec == 0;
-        Ok(Some(if stopped {
+        Ok(Some(if is_off(&now) {
             FixOutcome::Disarmed
         } else {
             FixOutcome::Failed
@@ -189,6 +192,10 @@ pub(super) fn settle_with(item: &mut FixItem, outcome: Result<Option<FixOutcome>
             item.detail = Some(why.to_string());
         }
     }
+}
+
+fn is_off(timer: &rustix::time::Itimerspec) -> bool {
+    timer.it_value.tv_sec == 0 && timer.it_value.tv_nsec == 0
 }
 
 /// Nothing has come of it in time.

@@ -23,6 +23,8 @@ pub struct Wish {
     pub findings: Vec<String>,
     /// Replaces the fixed floors
     pub min_age: Option<Duration>,
+    /// What the program has lost may be closed
+    pub close_lost: bool,
     /// Files may be parked
     pub retire: bool,
     /// Ports and processes that are never touched
@@ -44,7 +46,7 @@ pub fn plan(
         .collect();
     let seen = wish.retire.then(|| Seen::of(snapshot.facts.pid)).flatten();
     let owners = Owners::of(&sought(snapshot, &leaks));
-    let whole = Whole::of(snapshot, inside);
+    let whole = Whole::of(snapshot, inside, wish.close_lost);
     let mut maker = Maker {
         snapshot,
         owners: &owners,

@@ -164,7 +164,9 @@ impl Journal {
             path: self.folder.path().join(FILE),
             source,
         };
-        let mut line = serde_json::to_vec(action).map_err(|error| unusable(error.into()))?;
+        // Behind a line that a full disk cut off, this is still one of its own.
+        let mut line = b"\n".to_vec();
+        serde_json::to_writer(&mut line, action).map_err(|error| unusable(error.into()))?;
         line.push(b'\n');
         self.file.write_all(&line).map_err(unusable)
     }

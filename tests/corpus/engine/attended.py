@@ -80,7 +80,7 @@ class Attended:
 
     def fix_one(self, fixer: Fixer, one: Process, options: list[str]) -> None:
         """Has one process fixed, if it is still the same."""
-        plan = fixer.fix(one.pid, *options) if lives(one) else None
+        plan = fixer.fix(one.pid, "--close-lost", *options) if lives(one) else None
         # A look at another that has its number by now is left out; an action is not.
         if plan is not None and (lives(one) or any(item["outcome"] not in UNTOUCHED for item in plan["items"])):
             self.fixed.add(one.pid, plan)

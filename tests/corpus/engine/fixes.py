@@ -113,7 +113,7 @@ class Rounds:
     def fix(self) -> int:
         """One run; how many it says it fixed."""
         self.server.stats()
-        plan = self.fixer.fix(self.server.pid, "--min-age", AGE, "--rate", self.rate)
+        plan = self.fixer.fix(self.server.pid, "--min-age", AGE, "--close-lost", "--rate", self.rate)
         if plan is None:
             self.outcome.stopped.append("memguard said nothing")
             return 0
