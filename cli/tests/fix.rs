@@ -196,8 +196,9 @@ fn the_owner_closes_what_its_loop_watches_and_serves_on() {
     server.wait_for_open(before - 10);
     server.assert_serves();
 
-    let (_, none) = server.fix(&["sockets-0000000000000000", "--yes"]);
-    assert_eq!(none["items"].as_array().unwrap().len(), 0);
+    let word = server.held.word();
+    let wrong = ["fix", "--yes", &word, "sockets-0000000000000000"];
+    assert_refused(&run(server.dir(), &wrong), 2, "has the id sockets-0");
     // What was just fixed is no life of the program's: the rest is as old as before.
     let (exit, rest) = server.fix(&[&id, "--yes"]);
     assert_fixed((exit, &rest), "closed-by-owner", 7);

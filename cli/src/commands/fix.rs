@@ -39,6 +39,7 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     let mut wish = wish(args)?;
     let pid = live(&args.target)?;
     let (mut plan, mut inside) = look(args, &wish, pid)?;
+    known_ids(args, &plan)?;
     most(&mut plan.items, args.max.unwrap_or(usize::MAX));
     if args.dry_run {
         plan.dry_run = true;
@@ -65,6 +66,18 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
         args.output.output.as_deref(),
     )?;
     Ok(code(&plan))
+}
+
+/// A finding that is named wrongly must not pass for one that is fixed.
+fn known_ids(args: &FixArgs, plan: &FixReport) -> Result<(), Error> {
+    let has_items = |id: &&String| plan.items.iter().any(|item| item.finding == **id);
+    match args.findings.iter().find(|id| !has_items(id)) {
+        Some(id) => Err(Error::Usage(format!(
+            "Nothing that leaks has the id {id} now; `memguard report {}` shows the findings.",
+            args.target
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// What is closed for the program is looked at twice with more time between.

@@ -255,7 +255,7 @@ fn gates_for(action: Fix, case: &Case<'_>) -> Vec<FixGate> {
         Fix::Retire => retire::gates(case),
         _ => gates::common(case),
     };
-    gates.extend(gates::process(case.snapshot, case.protection));
+    gates.splice(0..0, gates::process(case.snapshot, case.protection));
     match action {
         Fix::None => gates.push(shut(
             "way",

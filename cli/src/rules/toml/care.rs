@@ -96,7 +96,7 @@ impl Source<'_> {
 fn name(value: &DeValue<'_>) -> Result<String, String> {
     let name = text(value)?;
     match name.strip_suffix('*').unwrap_or(name) {
-        "" => Err("`*` would protect every process; name one, or run no fix at all.".to_owned()),
+        "" => Err("`*` is every process; name those that are meant.".to_owned()),
         rest if rest.contains(['*', '?', '[', '{']) => Err(format!(
             "`{name}` is not the name of a process; write it out, with a `*` at most at its end."
         )),
