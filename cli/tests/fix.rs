@@ -336,7 +336,7 @@ fn a_parked_file_is_back_when_touched_and_closed_when_not() {
     let server = Server::start("files", 6);
     let before = server.open();
     server.blame("open_report");
-    let (exit, plain) = server.fix(&["--yes"]);
+    let (exit, plain) = server.fix(&["--yes", "--close-lost"]);
     assert_eq!(exit, 5, "{plain}");
     // The program still knows their numbers.
     assert_gate(&plain, "lost");

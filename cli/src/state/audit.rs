@@ -83,6 +83,8 @@ pub struct Setting {
 pub struct Journal {
     folder: Folder,
     file: File,
+    /// It ends in the middle of a line
+    torn: bool,
     run: String,
     pid: i32,
     start_ticks: u64,
@@ -97,11 +99,16 @@ impl Journal {
     pub fn open(pid: i32, process: &str) -> Result<Self, StateError> {
         let folder = Folder::open()?;
         let file = folder.log(FILE, CAP_BYTES)?;
+        let torn = folder
+            .read_log(FILE)?
+            .last()
+            .is_some_and(|byte| *byte != b'\n');
         let dir = ProcDir::open(pid);
         let now = Timestamp::now().as_millisecond();
         Ok(Self {
             folder,
             file,
+            torn,
             run: format!("{:x}-{pid}", now),
             pid,
             start_ticks: dir.and_then(|dir| start_ticks(&dir)).unwrap_or(0),
@@ -165,10 +172,15 @@ impl Journal {
             source,
         };
         // Behind a line that a full disk cut off, this is still one of its own.
-        let mut line = b"\n".to_vec();
+        let mut line = Vec::new();
+        if self.torn {
+            line.push(b'\n');
+        }
         serde_json::to_writer(&mut line, action).map_err(|error| unusable(error.into()))?;
         line.push(b'\n');
-        self.file.write_all(&line).map_err(unusable)
+        let written = self.file.write_all(&line);
+        self.torn = written.is_err();
+        written.map_err(unusable)
     }
 }
 
@@ -196,6 +208,7 @@ mod tests {
         let mut journal = Journal {
             file: folder.log(FILE, CAP_BYTES).unwrap(),
             folder,
+            torn: false,
             run: "r".into(),
             pid: 1,
             start_ticks: 2,
@@ -212,7 +225,7 @@ mod tests {
         };
         journal.add(0, &item, Some(set)).unwrap();
         journal.file.write_all(b"{\"id\":\"half").unwrap();
-        journal.file.write_all(b"\n").unwrap();
+        journal.torn = true;
         journal.add(1, &item, None).unwrap();
         let all = read(&journal.folder).unwrap();
         assert_eq!(all.len(), 2);
