@@ -1,11 +1,12 @@
 //! `memguard undo`.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use super::common::{emit, writer_for};
 use crate::args::UndoArgs;
 use crate::error::Error;
-use crate::fix::undo::{pending, restore};
+use crate::fix::undo::{Ground, pending};
 use crate::model::{FixOutcome, Undo, UndoItem};
 use crate::state::audit::{Action, Journal, read};
 use crate::state::{Folder, StateError};
@@ -41,16 +42,24 @@ fn chosen(open: Vec<Action>, what: &str) -> Result<Vec<Action>, Error> {
 
 fn set_back(actions: Vec<Action>) -> Result<Vec<UndoItem>, StateError> {
     let mut items = Vec::new();
+    let mut grounds = BTreeMap::new();
+    let Some(first) = actions.first() else {
+        return Ok(items);
+    };
+    let mut journal = Journal::open(first.pid, &first.process)?;
     for action in actions {
         let mut item = listed(&action);
-        match restore(&action) {
+        let ground = grounds
+            .entry((action.pid, action.start_ticks))
+            .or_insert_with(|| Ground::of(&action));
+        let done = ground.as_ref().map_err(Clone::clone);
+        match done.and_then(|ground| ground.restore(&action)) {
             Ok(()) => item.outcome = Some(FixOutcome::Restored),
             Err(why) => {
                 item.outcome = Some(FixOutcome::Failed);
                 item.detail = Some(why);
             }
         }
-        let mut journal = Journal::open(action.pid, &action.process)?;
         journal.write(&Action {
             at: jiff::Timestamp::now(),
             by_uid: rustix::process::getuid().as_raw(),

@@ -17,6 +17,7 @@ use super::gates::{self, Case, gate};
 use super::inside::Inside;
 use super::means::Means;
 use super::outside::Untouched;
+use super::undo::item_of;
 use crate::kernel::{ProcDir, maps, process::start_ticks, threads};
 use crate::model::{FixGate, FixItem, FixOutcome};
 use crate::state::audit::Action;
@@ -223,28 +224,12 @@ const FALSE_ALARM: &str = "the program used it: a false alarm";
 ///
 /// # Errors
 /// Why not, in words.
-pub fn give_back(action: &Action) -> Result<(), String> {
-    let inside = Inside::of(action.pid).map_err(|why| why.to_string())?;
-    let inside = inside.ok_or("the library takes no commands")?;
+pub fn give_back(inside: &Inside, action: &Action) -> Result<(), String> {
     match inside.give_back(&item_of(action)) {
         Ok(FixOutcome::Restored) => Ok(()),
         Ok(FixOutcome::Pending) => Err("the program has not come by; try again".to_owned()),
         Ok(_) => Err("it is not parked any more".to_owned()),
         Err(why) => Err(why.to_string()),
-    }
-}
-
-fn item_of(action: &Action) -> FixItem {
-    FixItem {
-        fd: action.fd,
-        object: action.object,
-        born_ms: action.born_ms,
-        ..FixItem::new(
-            &action.finding,
-            action.kind,
-            action.action,
-            action.what.clone(),
-        )
     }
 }
 

@@ -8,10 +8,8 @@ use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
 
 use super::inside::Inside;
 use super::outside::{self, Hold, Untouched};
-use crate::attach::resolve;
 use crate::kernel::{ProcDir, process::start_ticks};
-use crate::model::{Fix, FixOutcome};
-use crate::snapshot::of_target;
+use crate::model::{Fix, FixItem, FixOutcome};
 use crate::state::audit::{Action, Setting};
 
 /// A timer's setting in nanoseconds.
@@ -76,67 +74,104 @@ pub fn pending(actions: &[Action]) -> Vec<Action> {
 
 const UNKNOWN: &str = "what it was set to is not known";
 
-/// Sets one back, if it is the same object of the same process, and nobody
-/// has set it since.
-///
-/// # Errors
-/// Why not, in words.
-pub fn restore(action: &Action) -> Result<(), String> {
-    const GONE: &str = "the process has ended";
-    let dir = ProcDir::open(action.pid).map_err(|_| GONE.to_owned())?;
-    if start_ticks(&dir).ok() != Some(action.start_ticks) {
-        return Err(GONE.to_owned());
-    }
-    if action.action == Fix::Retire {
-        return super::retire::give_back(action);
-    }
-    let timer = action.timer.ok_or(UNKNOWN)?;
-    if let Some(id) = action.posix_timer {
-        return by_the_target(action, id, &itimer(timer));
-    }
-    let fd = action.fd.ok_or(UNKNOWN)?;
-    let hold = Hold::of(action.pid).map_err(|_| GONE.to_owned())?;
-    // First held, then known to be the one: what is held stays it.
-    let copy = hold.duplicate(fd).map_err(|why| why.to_string())?;
-    if !is_same(action, fd) {
-        return Err("its number is closed or names another object".to_owned());
-    }
-    let now = timerfd_gettime(&copy).map_err(|_| "it is no timer any more".to_owned())?;
-    if setting(&now).next_ns != 0 {
-        return Err("it runs: somebody has set it since".to_owned());
-    }
-    outside::rearm(copy.as_fd(), &itimer(timer)).map_err(|why| why.to_string())
+/// The process whose timers and files are set back, and the way into it.
+#[derive(Debug)]
+pub struct Ground {
+    hold: Hold,
+    inside: Result<Option<Inside>, String>,
 }
 
-/// A POSIX timer is nobody's but the process's own.
-fn by_the_target(action: &Action, id: u32, to: &Itimerspec) -> Result<(), String> {
-    let inside = Inside::of(action.pid).map_err(|why| why.to_string())?;
-    let inside = inside.ok_or("memguard's library is not in it any more")?;
-    match inside.restore_timer(id, action.born_ms, to) {
-        Ok(FixOutcome::Restored) => Ok(()),
-        Ok(FixOutcome::Pending) => {
-            Err("the program came by no hook, so nothing was done; try again".to_owned())
+impl Ground {
+    /// Of the process that was acted on, if it still runs.
+    ///
+    /// # Errors
+    /// It has ended, in words.
+    pub fn of(action: &Action) -> Result<Self, String> {
+        const GONE: &str = "the process has ended";
+        let hold = Hold::of(action.pid).map_err(|_| GONE.to_owned())?;
+        // First held, then known to be the one: what is held stays it.
+        let start = ProcDir::open(action.pid).and_then(|dir| start_ticks(&dir));
+        if start.ok() != Some(action.start_ticks) {
+            return Err(GONE.to_owned());
         }
-        Ok(_) => Err("it runs: somebody has set it since".to_owned()),
-        Err(Untouched::Vanished) => Err("it was deleted, or another has its number".to_owned()),
-        Err(why) => Err(why.to_string()),
+        let inside = Inside::of(action.pid).map_err(|why| why.to_string());
+        Ok(Self { hold, inside })
+    }
+
+    fn inside(&self) -> Result<Option<&Inside>, String> {
+        self.inside
+            .as_ref()
+            .map(Option::as_ref)
+            .map_err(Clone::clone)
+    }
+
+    /// Sets one back, if it is the same object, and nobody has set it since.
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn restore(&self, action: &Action) -> Result<(), String> {
+        if action.action == Fix::Retire {
+            let inside = self.inside()?.ok_or("the library takes no commands")?;
+            return super::retire::give_back(inside, action);
+        }
+        let timer = itimer(action.timer.ok_or(UNKNOWN)?);
+        match action.posix_timer {
+            Some(id) => self.by_the_target(action, id, &timer),
+            None => self.by_duplicate(action, &timer),
+        }
+    }
+
+    fn by_duplicate(&self, action: &Action, to: &Itimerspec) -> Result<(), String> {
+        let fd = action.fd.ok_or(UNKNOWN)?;
+        // First held, then known to be the one: what is held stays it.
+        let copy = self.hold.duplicate(fd).map_err(|why| why.to_string())?;
+        if !self.is_same(action) {
+            return Err("its number is closed or names another object".to_owned());
+        }
+        let now = timerfd_gettime(&copy).map_err(|_| "it is no timer any more".to_owned())?;
+        if setting(&now).next_ns != 0 {
+            return Err("it runs: somebody has set it since".to_owned());
+        }
+        outside::rearm(copy.as_fd(), to).map_err(|why| why.to_string())
+    }
+
+    /// Timers share an inode; the library knows when each was created.
+    fn is_same(&self, action: &Action) -> bool {
+        let known = self.inside().ok().flatten();
+        let item = item_of(action);
+        item.born_ms.is_some() && known.is_some_and(|inside| inside.is_still(&item))
+    }
+
+    /// A POSIX timer is nobody's but the process's own.
+    fn by_the_target(&self, action: &Action, id: u32, to: &Itimerspec) -> Result<(), String> {
+        let inside = self.inside()?;
+        let inside = inside.ok_or("memguard's library is not in it any more")?;
+        match inside.restore_timer(id, action.born_ms, to) {
+            Ok(FixOutcome::Restored) => Ok(()),
+            Ok(FixOutcome::Pending) => {
+                Err("the program came by no hook, so nothing was done; try again".to_owned())
+            }
+            Ok(_) => Err("it runs: somebody has set it since".to_owned()),
+            Err(Untouched::Vanished) => Err("it was deleted, or another has its number".to_owned()),
+            Err(why) => Err(why.to_string()),
+        }
     }
 }
 
-/// Timers share an inode; the library knows when each was created.
-fn is_same(action: &Action, fd: i32) -> bool {
-    let look = resolve(action.pid.to_string()).and_then(of_target);
-    look.is_ok_and(|look| {
-        let open = look.descriptors.iter().find(|open| open.fd == fd);
-        open.is_some_and(|open| {
-            open.born_ms.is_some()
-                && open.born_ms == action.born_ms
-                && open
-                    .fact
-                    .as_ref()
-                    .is_some_and(|fact| fact.what == "timerfd")
-        })
-    })
+/// What was acted on, as an item again.
+#[must_use]
+pub fn item_of(action: &Action) -> FixItem {
+    FixItem {
+        fd: action.fd,
+        object: action.object,
+        born_ms: action.born_ms,
+        ..FixItem::new(
+            &action.finding,
+            action.kind,
+            action.action,
+            action.what.clone(),
+        )
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -99,10 +100,7 @@ impl Journal {
     pub fn open(pid: i32, process: &str) -> Result<Self, StateError> {
         let folder = Folder::open()?;
         let file = folder.log(FILE, CAP_BYTES)?;
-        let torn = folder
-            .read_log(FILE)?
-            .last()
-            .is_some_and(|byte| *byte != b'\n');
+        let torn = ends_torn(&file);
         let dir = ProcDir::open(pid);
         let now = Timestamp::now().as_millisecond();
         Ok(Self {
@@ -182,6 +180,14 @@ impl Journal {
         self.torn = written.is_err();
         written.map_err(unusable)
     }
+}
+
+/// Whether what is there ends in the middle of a line.
+fn ends_torn(log: &File) -> bool {
+    let bytes = log.metadata().map_or(0, |meta| meta.len());
+    let mut last = [b'\n'];
+    let got = bytes.checked_sub(1).map(|at| log.read_at(&mut last, at));
+    got.is_some_and(|got| got.is_ok()) && last != [b'\n']
 }
 
 /// All actions that are still in the log, the oldest first. What was cut off

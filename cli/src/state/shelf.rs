@@ -103,7 +103,7 @@ impl Shelf {
 
     /// A file to add to, of which only one older is kept.
     pub fn log(&self, name: &str, cap_bytes: u64) -> io::Result<File> {
-        let flags = OFlags::WRONLY
+        let flags = OFlags::RDWR
             | OFlags::APPEND
             | OFlags::CREATE
             | OFlags::NOFOLLOW
