@@ -80,10 +80,11 @@ impl Measured {
         self.old_ms.saturating_mul(LONG_ENOUGH)
     }
 
-    /// Whether all that it made came so early that nothing more keeps coming.
+    /// Whether all that it made came at once, and nothing more for long. One
+    /// that worked for longer and stands still may wait for its next request.
     #[must_use]
     pub fn has_settled(&self) -> bool {
-        self.observed_ms.saturating_add(self.still_ms) >= self.long_enough_ms()
+        self.observed_ms <= self.old_ms && self.still_ms >= self.long_enough_ms()
     }
 
     /// Whether something is old and nobody uses it, or nothing tells.
@@ -262,6 +263,23 @@ mod tests {
             ..site(&lives, 40_000)
         };
         assert_eq!(measure(&taught, 1).old_ms, 600_000);
+    }
+
+    #[test]
+    fn what_was_made_at_once_settles_and_what_waits_for_more_work_does_not() {
+        let none = [0; BUCKETS];
+        let settled = |worked_ms, still_ms| {
+            let site = SiteData {
+                now_ms: worked_ms,
+                still_ms,
+                floor_ms: 5_000,
+                ..site(&none, 0)
+            };
+            measure(&site, 1).has_settled()
+        };
+        assert!(settled(100, 15_000) && settled(5_000, 15_000));
+        assert!(!settled(100, 14_000), "too short to tell");
+        assert!(!settled(10_000, 600_000), "its requests may come again");
     }
 
     #[test]
