@@ -11,7 +11,7 @@ use crate::segment::Segment;
 use crate::{clock, live, quiet, sys};
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use shm_protocol::caches::{CacheRow, NAME_BYTES, ROWS};
+use shm_protocol::caches::{CacheRow, NAME_WORDS, ROWS, name_words};
 use shm_protocol::codes::{Section, cache_flag};
 use shm_protocol::mailbox::Answer;
 
@@ -34,8 +34,6 @@ struct Entry {
     shrink: AtomicPtr<c_void>,
     argument: AtomicPtr<c_void>,
 }
-
-const NAME_WORDS: usize = (NAME_BYTES + 1) / 8;
 
 static TABLE: [Entry; ROWS] = [const {
     Entry {
@@ -178,14 +176,8 @@ impl Entry {
     }
 
     fn set_name(&self, name: &[u8]) {
-        let mut bytes = [0; 8 * NAME_WORDS];
-        for (place, byte) in bytes.iter_mut().zip(name.iter().take(NAME_BYTES)) {
-            *place = *byte;
-        }
-        for (word, chunk) in self.name.iter().zip(bytes.chunks_exact(8)) {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(chunk);
-            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        for (place, word) in self.name.iter().zip(name_words(name)) {
+            place.store(word, Ordering::Relaxed);
         }
     }
 
@@ -194,10 +186,7 @@ impl Entry {
         let Some(row) = row(segment, number, true) else {
             return;
         };
-        let mut name = [0; 8 * NAME_WORDS];
-        for (chunk, word) in name.chunks_exact_mut(8).zip(&self.name) {
-            chunk.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
-        }
+        let name = core::array::from_fn(|at| self.name[at].load(Ordering::Relaxed));
         row.enter(generation, self.flags.load(Ordering::Relaxed), &name);
         self.epoch.store(live::epoch(), Ordering::Relaxed);
     }

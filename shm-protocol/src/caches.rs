@@ -11,7 +11,7 @@ pub const ROWS: usize = 64;
 /// Longest name, in bytes.
 pub const NAME_BYTES: usize = 63;
 /// Words that hold a name and its 0.
-const NAME_WORDS: usize = 8;
+pub const NAME_WORDS: usize = 8;
 
 /// One cache.
 #[repr(C, align(64))]
@@ -37,19 +37,26 @@ pub struct CacheRow {
     pub reserved: AtomicU64,
 }
 
+/// A name in words, cut off and ended by 0.
+pub fn name_words(name: &[u8]) -> [u64; NAME_WORDS] {
+    let mut bytes = [0; 8 * NAME_WORDS];
+    for (place, byte) in bytes.iter_mut().zip(name.iter().take(NAME_BYTES)) {
+        *place = *byte;
+    }
+    core::array::from_fn(|at| {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(&bytes[8 * at..8 * at + 8]);
+        u64::from_le_bytes(eight)
+    })
+}
+
 impl CacheRow {
     /// Enters a cache, whose generation is odd.
-    pub fn enter(&self, generation: u64, flags: u64, name: &[u8]) {
+    pub fn enter(&self, generation: u64, flags: u64, name: &[u64; NAME_WORDS]) {
         self.state.store(0, Ordering::Release);
         self.flags.store(flags, Ordering::Relaxed);
-        let mut bytes = [0; 8 * NAME_WORDS];
-        for (place, byte) in bytes.iter_mut().zip(name.iter().take(NAME_BYTES)) {
-            *place = *byte;
-        }
-        for (word, chunk) in self.name.iter().zip(bytes.chunks_exact(8)) {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(chunk);
-            word.store(u64::from_le_bytes(eight), Ordering::Relaxed);
+        for (place, word) in self.name.iter().zip(name) {
+            place.store(*word, Ordering::Relaxed);
         }
         let numbers = [
             &self.size_bytes,

@@ -4,7 +4,7 @@ use crate::damage::{put, word};
 use crate::image::inspect::inspect;
 use crate::image::plan::{ModulePlan, Plan};
 use crate::image::{Image, abi};
-use shm_protocol::caches::{self, CacheRow};
+use shm_protocol::caches::{self, CacheRow, name_words};
 use shm_protocol::closes::{self, BadClose};
 use shm_protocol::codes::Section;
 use shm_protocol::fds::{FdInfo, FdRow};
@@ -255,13 +255,13 @@ fn caches_are_what_was_registered_last() {
     let at = image.add(Section::Caches, 0, 200);
     let rows = image.rows::<CacheRow>(at, 200);
     for row in rows {
-        row.enter(1, 0, b"old");
+        row.enter(1, 0, &name_words(b"old"));
         row.leave();
     }
-    rows[3].enter(5, 1, &[b'x'; 100]);
+    rows[3].enter(5, 1, &name_words(&[b'x'; 100]));
     rows[3].measured(7, 0);
-    rows[4].enter(7, 0, b"pages");
-    rows[100].enter(1, 0, b"beyond the table");
+    rows[4].enter(7, 0, &name_words(b"pages"));
+    rows[100].enter(1, 0, &name_words(b"beyond the table"));
     let mut bytes = image.into_bytes();
     let found = inspect(&bytes).unwrap().caches;
     let names: Vec<usize> = found.iter().map(|cache| cache.name.len()).collect();
