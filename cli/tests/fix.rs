@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use memguard_tests::session::free_port;
 use serde_json::Value;
-use support::{Held, assert_refused, code, json, memguard, run, serves, stderr, stdout};
+use support::{
+    Held, assert_refused, code, is_made_by, json, memguard, report, run, serves, stderr, stdout,
+};
 use tempfile::{TempDir, tempdir};
 
 /// A server that forgot something, with the library in it.
@@ -45,20 +47,9 @@ impl Server {
 
     /// The same as a whole.
     fn report_of(&self, function: &str) -> Value {
-        let args = [
-            "report",
-            "--min-age",
-            "0s",
-            "--format",
-            "json",
-            &self.held.word(),
-        ];
-        let report = json(self.dir(), &args);
+        let report = report(self.dir(), &self.held.word());
         let findings = report["findings"].as_array().unwrap();
-        let of = |finding: &&Value| {
-            let frames = finding["stack"].as_array().unwrap();
-            frames.iter().any(|frame| frame["function"] == function)
-        };
+        let of = |finding: &&Value| is_made_by(finding, function);
         let found = findings.iter().find(of);
         found.unwrap_or_else(|| panic!("{report}")).clone()
     }
@@ -653,15 +644,7 @@ fn pythons_event_loop_closes_its_connections_and_serves_on() {
     let held = Held::watched(folder.path(), Path::new("/usr/bin/python3"), &args);
     let server = Server { folder, held, port };
     let before = server.open();
-    let args = [
-        "report",
-        "--min-age",
-        "0s",
-        "--format",
-        "json",
-        &server.held.word(),
-    ];
-    let report = json(server.dir(), &args);
+    let report = report(server.dir(), &server.held.word());
     // The first goes other ways through the interpreter than the rest.
     const MOST_OF_THEM: usize = 7;
     let to_us = format!(":{port}");

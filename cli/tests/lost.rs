@@ -9,8 +9,16 @@ use std::time::{Duration, Instant};
 
 use memguard_tests::{artifacts, skip};
 use serde_json::Value;
-use support::{Held, code, json, loses, memguard, run, stderr};
+use support::{Held, code, is_made_by, json, loses, memguard, report, run, stderr};
 use tempfile::{TempDir, tempdir};
+
+/// The fix of a process that closes what is lost, whatever its age.
+fn fix_command(folder: &Path, word: &str, args: &[&str]) -> Command {
+    let mut command = memguard(folder);
+    let usual = "fix --format json --min-age 0s --yes --close-lost";
+    command.args(usual.split(' ')).arg(word).args(args);
+    command
+}
 
 /// A program that has lost something.
 struct Loser {
@@ -48,18 +56,7 @@ impl Loser {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = memguard(self.dir());
-        command.args([
-            "fix",
-            "--format",
-            "json",
-            "--min-age",
-            "0s",
-            "--yes",
-            "--close-lost",
-        ]);
-        command.arg(self.held.word()).args(args);
-        command
+        fix_command(self.dir(), &self.held.word(), args)
     }
 
     /// The outcome as JSON, with the exit code.
@@ -110,12 +107,8 @@ fn finding(dir: &Path, word: &str, function: &str) -> Value {
 
 /// One for each of its callers, at least one.
 fn findings(dir: &Path, word: &str, function: &str) -> Vec<Value> {
-    let args = ["report", "--min-age", "0s", "--format", "json", word];
-    let report = json(dir, &args);
-    let of = |finding: &&Value| {
-        let frames = finding["stack"].as_array().unwrap();
-        frames.iter().any(|frame| frame["function"] == function)
-    };
+    let report = report(dir, word);
+    let of = |finding: &&Value| is_made_by(finding, function);
     let all = report["findings"].as_array().unwrap().iter();
     let found: Vec<Value> = all.filter(of).cloned().collect();
     assert!(!found.is_empty(), "{report}");
@@ -398,8 +391,7 @@ fn a_shell_keeps_what_its_script_may_name_later() {
     command.env("MEMGUARD_DIR", folder.path());
     let mut held = Held::start(command);
     let word = held.word();
-    let args = ["report", "--min-age", "0s", "--format", "json", &word];
-    let report = json(folder.path(), &args);
+    let report = report(folder.path(), &word);
     let path = file.to_str().unwrap();
     let holds = |finding: &&Value| {
         let resources = finding["resources"].as_array().unwrap();
@@ -414,18 +406,7 @@ fn a_shell_keeps_what_its_script_may_name_later() {
         .unwrap_or_else(|| panic!("{report}"));
     let id = found["id"].as_str().unwrap();
     assert_eq!(code(&run(folder.path(), &["label", "leak", id])), 0);
-    let args = [
-        "fix",
-        "--format",
-        "json",
-        "--min-age",
-        "0s",
-        "--yes",
-        "--close-lost",
-        &word,
-        id,
-    ];
-    let done = run(folder.path(), &args);
+    let done = fix_command(folder.path(), &word, &[id]).output().unwrap();
     let report: Value = serde_json::from_slice(&done.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", stderr(&done)));
     assert_gate(&report, "scripts");

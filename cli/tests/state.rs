@@ -12,30 +12,14 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use support::{
-    Held, assert_refused, code, json, keeps, memguard, run, state_folder, stderr, stdout,
+    Held, assert_refused, code, is_made_by, json, keeps, memguard, report, run, state_folder,
+    stderr, stdout,
 };
 use tempfile::tempdir;
 
-/// A report for programs, in which everything counts as old.
-fn report(folder: &Path, held: &Held) -> Value {
-    json(
-        folder,
-        &[
-            "report",
-            "--min-age",
-            "0s",
-            "--format",
-            "json",
-            &held.word(),
-        ],
-    )
-}
-
 fn finding<'a>(report: &'a Value, kind: &str, function: &str) -> Option<&'a Value> {
-    report["findings"].as_array().unwrap().iter().find(|one| {
-        let stack = one["stack"].as_array().unwrap();
-        one["kind"] == kind && stack.iter().any(|frame| frame["function"] == function)
-    })
+    let mut findings = report["findings"].as_array().unwrap().iter();
+    findings.find(|one| one["kind"] == kind && is_made_by(one, function))
 }
 
 fn learned(folder: &Path) -> Value {
@@ -67,7 +51,7 @@ fn a_label_is_final_until_it_is_taken_back() {
     let folder = tempdir().unwrap();
     let at = folder.path();
     let held = Held::watched(at, keeps(), &["stdio", "4"]);
-    let id = finding(&report(at, &held), "files", "open_table").unwrap()["id"]
+    let id = finding(&report(at, &held.word()), "files", "open_table").unwrap()["id"]
         .as_str()
         .unwrap()
         .to_owned();
@@ -77,7 +61,7 @@ fn a_label_is_final_until_it_is_taken_back() {
         said.contains("left out of reports") && said.contains("label clear"),
         "{said}"
     );
-    let hidden = report(at, &held);
+    let hidden = report(at, &held.word());
     assert!(finding(&hidden, "files", "open_table").is_none());
     let rule = &hidden["suppressed"][0];
     assert_eq!(
@@ -96,7 +80,7 @@ fn a_label_is_final_until_it_is_taken_back() {
             .status
             .success()
     );
-    let leaks = report(at, &held);
+    let leaks = report(at, &held.word());
     assert_eq!(
         finding(&leaks, "files", "open_table").unwrap()["verdict"],
         "leak"
@@ -111,7 +95,7 @@ fn a_label_is_final_until_it_is_taken_back() {
     );
 
     assert!(run(at, &["label", "clear", &id]).status.success());
-    let judged = report(at, &held);
+    let judged = report(at, &held.word());
     assert_ne!(
         finding(&judged, "files", "open_table").unwrap()["verdict"],
         "leak"
@@ -133,7 +117,7 @@ fn a_proven_leak_that_is_closed_after_all_is_a_false_alarm() {
     let folder = tempdir().unwrap();
     let at = folder.path();
     let mut held = Held::watched(at, keeps(), &["sockets", "6"]);
-    let accused = report(at, &held);
+    let accused = report(at, &held.word());
     let accused = finding(&accused, "sockets", "half_closed").unwrap();
     assert_eq!(
         (&accused["verdict"], &accused["count"]),
@@ -145,7 +129,7 @@ fn a_proven_leak_that_is_closed_after_all_is_a_false_alarm() {
         (&false.into(), &0.into())
     );
     held.go_on();
-    report(at, &held);
+    report(at, &held.word());
     let after = site(&learned(at), &accused["id"]);
     assert_eq!(
         (&after["false_alarm"], &after["closes"]),
@@ -154,7 +138,7 @@ fn a_proven_leak_that_is_closed_after_all_is_a_false_alarm() {
     assert!(after["longest_s"].as_f64().unwrap() > 0.0);
     assert_eq!(after["verdicts"][0], "leak");
     // Nothing more is learned of the same six.
-    report(at, &held);
+    report(at, &held.word());
     assert_eq!(site(&learned(at), &accused["id"])["closes"], 6);
     held.kill();
 }
@@ -194,10 +178,10 @@ fn each_run_teaches_once_and_what_it_taught_can_be_carried_over() {
     let at = folder.path();
     for _ in 0..2 {
         let mut held = Held::watched(at, keeps(), &["closes", "50"]);
-        report(at, &held);
+        report(at, &held.word());
         held.go_on();
-        report(at, &held);
-        report(at, &held);
+        report(at, &held.word());
+        report(at, &held.word());
         held.kill();
     }
     let shown = learned(at);
@@ -266,7 +250,7 @@ fn a_spoiled_file_is_set_aside_with_a_sentence_and_its_data_kept() {
     let folder = tempdir().unwrap();
     let at = folder.path();
     let held = Held::watched(at, keeps(), &["closes", "50"]);
-    report(at, &held);
+    report(at, &held.word());
     let file = only_file(&state_folder(at).join("programs"));
     let whole = fs::read(&file).unwrap();
     let newer = String::from_utf8(whole.clone())
@@ -279,12 +263,12 @@ fn a_spoiled_file_is_set_aside_with_a_sentence_and_its_data_kept() {
         newer.as_bytes(),
     ] {
         fs::write(&file, spoiled).unwrap();
-        let notes = report(at, &held)["coverage"]["notes"].to_string();
+        let notes = report(at, &held.word())["coverage"]["notes"].to_string();
         assert!(
             notes.contains("was moved to") && notes.contains("learns anew."),
             "{notes}"
         );
-        let quiet = report(at, &held)["coverage"]["notes"].to_string();
+        let quiet = report(at, &held.word())["coverage"]["notes"].to_string();
         assert!(!quiet.contains("was moved to"), "said once: {quiet}");
     }
     let aside = fs::read_dir(state_folder(at).join("aside")).unwrap();

@@ -6,7 +6,7 @@ mod support;
 use std::path::Path;
 
 use serde_json::Value;
-use support::{Held, code, json, run};
+use support::{Held, code, report, run};
 use tempfile::tempdir;
 
 const COUNT: usize = 10;
@@ -40,15 +40,7 @@ fn start(folder: &Path, on_broken_pipe: &str) -> Held {
 
 /// Somebody says that all its sockets leak.
 fn blame(folder: &Path, held: &Held) {
-    let args = [
-        "report",
-        "--min-age",
-        "0s",
-        "--format",
-        "json",
-        &held.word(),
-    ];
-    let report = json(folder, &args);
+    let report = report(folder, &held.word());
     let findings = report["findings"].as_array().unwrap();
     let sockets = |finding: &&Value| finding["kind"] == "sockets";
     let found = findings

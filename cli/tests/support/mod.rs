@@ -69,6 +69,19 @@ pub fn json(folder: &Path, args: &[&str]) -> serde_json::Value {
         .unwrap_or_else(|error| panic!("{args:?}: {error}: {}", stdout(&done)))
 }
 
+/// The report of a process, in which everything counts as old.
+#[track_caller]
+pub fn report(folder: &Path, word: &str) -> serde_json::Value {
+    let args = ["report", "--min-age", "0s", "--format", "json", word];
+    json(folder, &args)
+}
+
+/// Whether a finding has this function on its stack.
+pub fn is_made_by(finding: &serde_json::Value, function: &str) -> bool {
+    let frames = finding["stack"].as_array().expect("a stack");
+    frames.iter().any(|frame| frame["function"] == function)
+}
+
 /// Fails unless it was refused with this code, in one sentence that has the
 /// words.
 #[track_caller]

@@ -17,7 +17,7 @@ from processes import Process, family, lives, process
 from running import BARE
 from servers import Server
 from serving import command_under, free_port
-from trial import more_descriptors
+from trial import start
 from variants import Variant
 
 DEFAULT, SHORT = "default", "short"
@@ -165,18 +165,8 @@ class Alone(Attended):
         scratch = folder / "programs" / case.name
         scratch.mkdir(parents=True)
         self.log = folder / f"{case.name}.log"
-        environment = {**under.full_environment(), "TMPDIR": str(scratch), **build.environment()}
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(
-                [*build.command(case), str(int(seconds))],
-                env=environment,
-                cwd=scratch,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=more_descriptors,
-            )
+        environment = under.full_environment() | build.environment()
+        self.process = start([*build.command(case), str(int(seconds))], environment, scratch, self.log)
 
     def stop(self) -> None:
         """And what it wrote."""

@@ -55,17 +55,8 @@ class Runner:
         scratch = self.build.folder / "tmp" / case.name
         shutil.rmtree(scratch, ignore_errors=True)
         scratch.mkdir(parents=True)
-        with open(trial.log, "wb") as log:
-            process = subprocess.Popen(
-                [*self.build.command(case), str(seconds + SPARE_SECONDS)],
-                env=self.environment() | {"TMPDIR": str(scratch)},
-                cwd=scratch,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=more_descriptors,
-            )
+        command = [*self.build.command(case), str(seconds + SPARE_SECONDS)]
+        process = start(command, self.environment(), scratch, trial.log)
         try:
             self.watch(trial, process)
         finally:
@@ -118,6 +109,21 @@ class Runner:
 def name_of(case: Case, learned: bool) -> str:
     """What the files of a trial are called."""
     return f"{case.name}.learned" if learned else case.name
+
+
+def start(command: list[str], environment: dict[str, str], scratch: Path, log: Path) -> subprocess.Popen:
+    """A program in a folder and a session of its own; what it says goes into the log."""
+    with open(log, "wb") as said:
+        return subprocess.Popen(
+            command,
+            env=environment | {"TMPDIR": str(scratch)},
+            cwd=scratch,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=said,
+            start_new_session=True,
+            preexec_fn=more_descriptors,
+        )
 
 
 def more_descriptors() -> None:

@@ -107,22 +107,8 @@ fn name(value: &DeValue<'_>) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::super::read;
+    use super::super::tests::refused;
     use super::*;
-
-    #[track_caller]
-    fn refused(text: &str, line: usize, words: &str) {
-        let error = read("my.toml", text).expect_err(text);
-        assert_eq!(
-            (error.file.as_str(), error.line),
-            ("my.toml", line),
-            "{error}"
-        );
-        assert!(error.sentence.contains(words), "no `{words}` in: {error}");
-        assert!(
-            error.sentence.ends_with('.') && error.sentence.contains(';'),
-            "{error}"
-        );
-    }
 
     #[test]
     fn everything_that_fix_heeds_is_read_and_rules_beside_it() {

@@ -9,7 +9,7 @@ fn one(text: &str) -> Rule {
 }
 
 #[track_caller]
-fn refused(text: &str, line: usize, words: &str) {
+pub(super) fn refused(text: &str, line: usize, words: &str) {
     let error = parse("my.toml", text).expect_err(text);
     assert_eq!(
         (error.file.as_str(), error.line),
