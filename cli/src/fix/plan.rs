@@ -45,7 +45,11 @@ pub fn plan(
         .filter(|found| found.verdict() == Verdict::Leak && wanted(snapshot, found, wish))
         .collect();
     let seen = wish.retire.then(|| Seen::of(snapshot.facts.pid)).flatten();
-    let owners = Owners::of(&sought(snapshot, &leaks));
+    let owners = if leaks.is_empty() {
+        Owners::default()
+    } else {
+        Owners::of(&sought(snapshot, &leaks))
+    };
     let whole = Whole::of(snapshot, inside, wish.close_lost);
     let mut maker = Maker {
         snapshot,

@@ -27,7 +27,7 @@ from healthy import wait_until_they_answer
 from observing import Observed, lasting_locks, locks
 from processes import family, lives, process
 from quiet_clients import Postgres, Quiet
-from servers import Server, servers
+from servers import KEEP, Server, servers
 from services import HERE, Service, as_user, postgres_programs, prepare_nothing
 from variants import Variant, public_copy
 
@@ -37,10 +37,6 @@ PAUSE_S, LOOK_S = 0.2, 3
 MIN_AGE = "1s"
 # Without load nobody may take so much of a core.
 IDLE_SHARE = 0.3
-
-
-# Longer than a quiet client's pause on a busy machine.
-KEEP = ["--timeout-keep-alive", "60"]
 
 
 def asyncio_server(_: Path, port: int) -> list[str]:
@@ -53,10 +49,7 @@ def all_servers() -> list[Server]:
     """The healthy ones, with uvicorn on both loops."""
     fastapi = next(one for one in servers() if one.name == "fastapi")
     service = Service("asyncio", "", prepare_nothing, asyncio_server, fastapi.service.drive)
-    usual = fastapi.service.command
-    patient = replace(fastapi.service, command=lambda folder, port: [*usual(folder, port), *KEEP])
-    rest = [one for one in servers() if one.name != "fastapi"]
-    return [*rest, replace(fastapi, service=patient), replace(fastapi, service=service)]
+    return [*servers(), replace(fastapi, service=service)]
 
 
 @dataclass
