@@ -246,5 +246,6 @@ fn socket_fact(socket: &Socket) -> SocketFact {
         cookie: socket.cookie,
         peer_inode: socket.peer_inode,
         heard_ms: time(|times| times.last_segment_ms),
+        peer_waits: socket.peer_waits,
     }
 }
