@@ -6,13 +6,15 @@
 //! - [`context`]: what is known beside the snapshot: looks, earlier runs, labels
 //! - [`decide`]: what is said in the end; [`outlook`]: how fast, until when
 //! - [`lifetimes`]: how long those that were given back had lived
-//! - [`place`]: where a stack's things come from; [`sentence`] and
+//! - [`place`]: where a stack's things come from; [`beside`]: other sites of the
+//!   same line; [`sentence`] and
 //!   [`evidence`]: what a person reads
 //! - [`frames`]: stacks, named or not
 //! - [`memory`]: where the resident memory went; [`health`]: one score
 //! - [`report`]: findings in the stable JSON shape; [`totals`]: all that is held
 
 mod ages;
+pub mod beside;
 pub mod candidates;
 pub mod close_wait;
 pub mod context;
