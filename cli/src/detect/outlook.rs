@@ -111,6 +111,7 @@ mod tests {
                 births_before: 100.0,
                 births_lately: 100.0,
                 half_ms: 3_600_000,
+                ..Coming::default()
             },
             ..Measured::default()
         }

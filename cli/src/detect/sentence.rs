@@ -98,6 +98,9 @@ fn doubt(words: &Words<'_>) -> Option<&'static str> {
         (Verdict::Growing, _) => Some("may be a cache"),
         (Verdict::Suspect, Why::NoActivity) => Some("nothing tells whether they are used"),
         (Verdict::Suspect, Why::Busy) => Some("but they are in use"),
+        (Verdict::Suspect, Why::FewMoments) => {
+            Some("they came at a few moments, which may have been all")
+        }
         (Verdict::Suspect, Why::FewLives) => Some("closing has not clearly stopped yet"),
         (Verdict::Leak, Why::Labelled) => Some("labelled a leak"),
         _ => None,
