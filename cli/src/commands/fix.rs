@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use super::common::{emit, emit_error, table_writer, wanted, writer_for};
 use super::helping::Helping;
-use super::names::names;
+use super::judge::Judged;
 use super::rules::{care, rules};
 use crate::args::{FixArgs, Format, Rate};
 use crate::attach::{Target, resolve};
-use crate::detect::{Found, Wanted, find, report};
+use crate::detect::{Found, Wanted, find};
 use crate::error::{Error, TargetError};
 use crate::fix::inside::Inside;
 use crate::fix::ladder::{Pace, climb};
@@ -263,12 +263,14 @@ fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<(FixReport, Option<Insi
     };
     let mut plan = plan(&snapshot, &found, wish, inside.as_ref());
     plan.notes.extend(no_way);
-    let mut symbols = names(&snapshot, args.rules.no_rules);
     let rules = rules(&args.rules)?;
-    let mut shown = report(&snapshot, &wanted, &known.context(), symbols.as_mut());
-    rules.apply(&mut shown);
     if forced.is_none() {
-        keep_shown(&mut plan.items, &shown);
+        // It counts as a look, like a report: whoever asks often enough sees
+        // chance agree with anything once.
+        let mut judged = Judged::of(&snapshot, &wanted, &known, args.rules.no_rules);
+        judged.keep(&snapshot, &wanted, &mut state);
+        rules.apply(&mut judged.report);
+        keep_shown(&mut plan.items, &judged.report);
     }
     plan.notes.extend(forced.map(str::to_owned));
     if args.select.kind.contains(&Kind::Caches) {

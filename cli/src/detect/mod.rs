@@ -44,7 +44,7 @@ pub use candidates::{Candidate, Held};
 pub use context::{Context, Label, Looks, Prior, Priors, finding_id};
 pub use frames::{Offsets, Symbolise};
 use model::constants::FEWEST_RECENT;
-use model::{Decision, Measured, Sort};
+use model::{Decision, Measured, Sort, Why};
 pub use outlook::Outlook;
 pub use place::{apart, place};
 pub use report::{report, report_on};
@@ -291,10 +291,10 @@ fn found(
     }
     let (count, bytes) = size(snapshot, kind, &one);
     let outlook = Outlook::of(snapshot, kind, decision.verdict, &measured, (count, bytes));
-    let outlook = if one.things.is_empty() {
-        outlook
-    } else {
-        outlook.without_end()
+    let outlook = match (decision.why, one.things.is_empty()) {
+        (Why::Stopped, _) => outlook.at_a_stand(),
+        (_, true) => outlook,
+        (_, false) => outlook.without_end(),
     };
     let births_ms = one.holdings.iter().map(|holding| holding.born_ms).collect();
     let is_cache = kind == Kind::Memory && decision.verdict == Verdict::Growing;

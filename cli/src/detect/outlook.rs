@@ -60,6 +60,15 @@ impl Outlook {
             ..self
         }
     }
+
+    /// Of what has stopped coming.
+    #[must_use]
+    pub fn at_a_stand(self) -> Self {
+        Self {
+            per_hour: None,
+            ..self.without_end()
+        }
+    }
 }
 
 /// Rounds to so many parts of one.

@@ -34,6 +34,8 @@ pub enum Why {
     NextLook,
     /// Decided at the last look that counted
     LastLook,
+    /// An earlier look proved it; no more came since, and none was given back
+    Stopped,
     /// The kernel's records prove it
     Proven,
     /// A person said so
@@ -58,7 +60,8 @@ impl Decision {
     /// that is held.
     #[must_use]
     pub fn is_of_the_lost(&self) -> bool {
-        self.verdict == Verdict::Leak && matches!(self.why, Why::Agree | Why::LastLook)
+        self.verdict == Verdict::Leak
+            && matches!(self.why, Why::Agree | Why::LastLook | Why::Stopped)
     }
 }
 

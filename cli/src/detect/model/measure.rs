@@ -75,6 +75,15 @@ impl Measured {
         self.old().saturating_sub(used) < FEWEST_RECENT
     }
 
+    /// The chance that the old ones are given up no more, by all that is asked
+    /// of them but whether more come; none where that is not sure.
+    #[must_use]
+    pub fn still_lost(&self) -> Option<f64> {
+        let chance = self.closing?.chance().max(self.using.chance());
+        let sure = self.spend(chance) <= FALSE_SHARE && !self.is_over(Verdict::Leak);
+        sure.then_some(chance)
+    }
+
     /// How long a site must be observed before anything is said of it.
     #[must_use]
     pub fn long_enough_ms(&self) -> u64 {
