@@ -179,7 +179,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=2000, help="of each kind forgotten in a round (2000)")
     parser.add_argument("--rate", default="unlimited", help="fixes a second (unlimited)")
     parser.add_argument("--minutes", type=float, default=20, help="at most for each server (20)")
-    parser.add_argument("--quick", action="store_true", help="150 of each kind on the C server, half a minute")
+    parser.add_argument("--quick", action="store_true", help="150 of each kind on the C server, two minutes")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
     if options.quick:
