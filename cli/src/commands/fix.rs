@@ -1,32 +1,30 @@
 //! `memguard fix`.
 
-use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::common::{emit, emit_error, table_writer, wanted, writer_for};
-use super::helping::Helping;
-use super::judge::Judged;
-use super::rules::{care, rules};
+use super::common::{emit, emit_error, table_writer, writer_for};
+use super::fix_look::{Look, look};
+use super::helping::{Clock, Helping};
+use super::rules::care;
 use crate::args::{FixArgs, Format, Rate};
 use crate::attach::{Target, resolve};
-use crate::detect::{Found, Wanted, find};
 use crate::error::{Error, TargetError};
 use crate::fix::inside::Inside;
-use crate::fix::ladder::{Pace, climb};
-use crate::fix::plan::{Wish, confirm, plan};
+use crate::fix::ladder::climb;
+use crate::fix::pace::{Line, Pace};
+use crate::fix::plan::{Wish, confirm};
 use crate::fix::protect::Protection;
 use crate::fix::retire::end_due;
-use crate::fix::undo::{pending, setting};
+use crate::fix::undo::setting;
 use crate::fix::{caches, limit};
 use crate::model::{
-    Fix, FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport, Kind, Report, Verdict,
+    Fix, FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport, FixTook, Kind, milliseconds,
 };
-use crate::snapshot::{Snapshot, of_target};
+use crate::state::Folder;
 use crate::state::audit::{Action, Journal, read};
-use crate::state::{Folder, State};
-use rustix::time::Itimerspec;
+use crate::state::pending::pending;
 
 /// Between the two looks that must agree.
 const SECOND_LOOK: Duration = Duration::from_secs(1);
@@ -38,11 +36,17 @@ const LONG: usize = 200;
 pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     let mut wish = wish(args)?;
     let pid = live(&args.target)?;
-    let (mut plan, mut inside) = look(args, &wish, pid)?;
+    let begun = Instant::now();
+    let Look {
+        mut plan,
+        mut inside,
+        mut clock,
+    } = look(args, &wish, pid)?;
     known_ids(args, &plan)?;
     most(&mut plan.items, args.max.unwrap_or(usize::MAX));
     if args.dry_run {
         plan.dry_run = true;
+        took(&mut plan).whole_ms = milliseconds(begun.elapsed());
         emit(
             &table_writer(&args.output).fix(&plan)?,
             args.output.output.as_deref(),
@@ -52,15 +56,19 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     let gives = plan.caches.iter().any(FixCache::passes);
     let raises = plan.limit.as_ref().is_some_and(FixLimit::passes);
     if gives || raises || plan.items.iter().any(FixItem::passes) {
+        let asked = Instant::now();
         if !agreed(args, &plan)? {
             return Ok(ExitCode::SUCCESS);
         }
         std::thread::sleep(apart(&plan));
+        took(&mut plan).between_ms = milliseconds(asked.elapsed());
         wish.protection = wish.protection.since(plan.taken_at);
-        let (again, by) = look(args, &wish, pid)?;
-        (plan, inside) = (confirm(plan, again), by);
+        let again = look(args, &wish, pid)?;
+        plan = confirm(plan, again.plan);
+        (inside, clock) = (again.inside, again.clock);
     }
-    carry_out(args, pid, inside, &mut plan);
+    carry_out(args, pid, inside, clock.as_ref(), &mut plan);
+    took(&mut plan).whole_ms = milliseconds(begun.elapsed());
     emit(
         &table_writer(&args.output).fix(&plan)?,
         args.output.output.as_deref(),
@@ -90,7 +98,13 @@ fn apart(plan: &FixReport) -> Duration {
 }
 
 /// Acts on the items, and keeps every action in the log.
-fn carry_out(args: &FixArgs, pid: i32, inside: Option<Inside>, plan: &mut FixReport) {
+fn carry_out(
+    args: &FixArgs,
+    pid: i32,
+    inside: Option<Inside>,
+    clock: Option<&Clock>,
+    plan: &mut FixReport,
+) {
     let mut journal = match Journal::open(pid, plan.process.name()) {
         Ok(journal) => Some(journal),
         Err(why) => {
@@ -123,16 +137,33 @@ fn carry_out(args: &FixArgs, pid: i32, inside: Option<Inside>, plan: &mut FixRep
         journal.is_some_and(|journal| journal.add(first + at, &line, None).is_ok())
     });
     let mut helping = Helping::default();
-    let mut kept = |at: usize, item: &FixItem, timer: Option<&Itimerspec>| {
-        helping.saw(at, item);
-        let timer = timer.map(setting);
+    let mut kept = |lines: &[Line<'_>]| {
+        lines
+            .iter()
+            .for_each(|line| helping.saw(line.at, line.item));
+        let lines = lines
+            .iter()
+            .map(|line| (line.at, line.item, line.timer.map(setting)));
+        let lines: Vec<_> = lines.collect();
         journal
             .as_mut()
-            .is_some_and(|journal| journal.add(at, item, timer).is_ok())
+            .is_some_and(|journal| journal.add_all(&lines).is_ok())
     };
-    climb(plan, pid, inside, &mut pace(args, &mut progress, &mut kept));
-    helping.keep(pid);
+    let per_second = match args.rate {
+        Rate::PerSecond(n) => Some(n),
+        Rate::Unlimited => None,
+    };
+    let mut said = progress;
+    let mut pace = Pace::new(per_second, &mut said, &mut kept);
+    climb(plan, pid, inside, &mut pace);
+    let noting = Instant::now();
+    helping.keep(clock);
+    took(plan).note_ms = milliseconds(noting.elapsed());
     plan.items.extend(ended);
+}
+
+fn took(plan: &mut FixReport) -> &mut FixTook {
+    plan.took.get_or_insert_with(FixTook::default)
 }
 
 /// What the program has just shown that it uses is not parked again.
@@ -221,21 +252,6 @@ fn most(items: &mut [FixItem], most: usize) {
     }
 }
 
-fn pace<'a>(
-    args: &FixArgs,
-    progress: &'a mut dyn FnMut(usize, usize),
-    record: crate::fix::ladder::Record<'a>,
-) -> Pace<'a> {
-    Pace {
-        per_second: match args.rate {
-            Rate::PerSecond(n) => Some(n),
-            Rate::Unlimited => None,
-        },
-        progress,
-        record,
-    }
-}
-
 /// The pid of a target that runs.
 fn live(text: &str) -> Result<i32, Error> {
     match resolve(text)? {
@@ -244,75 +260,6 @@ fn live(text: &str) -> Result<i32, Error> {
             Err(TargetError::NotRunning(text.to_owned()).into())
         }
     }
-}
-
-/// A fresh look at the same process, the plan that follows from it, and the way
-/// in: rows are taken down before the look that is acted upon.
-fn look(args: &FixArgs, wish: &Wish, pid: i32) -> Result<(FixReport, Option<Inside>), Error> {
-    let inside = Inside::of(pid);
-    let mut snapshot: Snapshot = of_target(resolve(pid.to_string())?)?;
-    let wanted = wanted(&args.select, true);
-    let mut state = State::open();
-    let known = state.recall(&snapshot, &wanted);
-    known.process.sharpen(&mut snapshot);
-    let (mut found, _) = find(&snapshot, &wanted, &known.context());
-    let forced = force(&mut snapshot, &mut found, &wanted);
-    let (inside, no_way) = match inside {
-        Ok(inside) => (inside, None),
-        Err(why) => (None, Some(why.to_string())),
-    };
-    let mut plan = plan(&snapshot, &found, wish, inside.as_ref());
-    plan.notes.extend(no_way);
-    let rules = rules(&args.rules)?;
-    if forced.is_none() {
-        // It counts as a look, like a report: whoever asks often enough sees
-        // chance agree with anything once.
-        let mut judged = Judged::of(&snapshot, &wanted, &known, args.rules.no_rules);
-        judged.keep(&snapshot, &wanted, &mut state);
-        rules.apply(&mut judged.report);
-        keep_shown(&mut plan.items, &judged.report);
-    }
-    plan.notes.extend(forced.map(str::to_owned));
-    if args.select.kind.contains(&Kind::Caches) {
-        plan.caches = caches::plan(pid, &rules.limits)?;
-    }
-    plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
-    Ok((plan, inside))
-}
-
-/// In a build for tests, and if it is asked for: all that is held is called a
-/// leak. What is to be said of that.
-#[cfg(feature = "forced-verdicts")]
-fn force(snapshot: &mut Snapshot, found: &mut Vec<Found>, wanted: &Wanted) -> Option<&'static str> {
-    crate::fix::forced::is_on().then(|| {
-        crate::fix::forced::force(snapshot, found, wanted);
-        crate::fix::forced::NOTE
-    })
-}
-
-#[cfg(not(feature = "forced-verdicts"))]
-fn force(_: &mut Snapshot, _: &mut Vec<Found>, _: &Wanted) -> Option<&'static str> {
-    None
-}
-
-/// What a rule or a label hides is not touched either.
-fn keep_shown(items: &mut Vec<FixItem>, report: &Report) {
-    let leaks = report.findings.iter();
-    let leaks = leaks.filter(|finding| finding.verdict == Verdict::Leak);
-    let shown: HashSet<(&str, Option<&str>, Option<i32>)> = leaks
-        .flat_map(|finding| {
-            let id = finding.id.as_str();
-            let rows = finding.resources.iter();
-            rows.map(move |row| (id, row.what.as_deref(), row.fd))
-        })
-        .collect();
-    items.retain(|item| {
-        let (what, fd) = match (item.entry, item.fd) {
-            (None, Some(fd)) => (None, Some(fd)),
-            _ => (Some(item.what.as_str()), None),
-        };
-        shown.contains(&(item.finding.as_str(), what, fd))
-    });
 }
 
 /// One question on a terminal; without one, only `--yes` answers it.

@@ -5,6 +5,7 @@ mod completions;
 mod doctor;
 mod fds;
 mod fix;
+mod fix_look;
 mod helping;
 mod judge;
 mod label;

@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use super::common::{emit, writer_for};
 use crate::args::UndoArgs;
 use crate::error::Error;
-use crate::fix::undo::{Ground, pending};
+use crate::fix::undo::Ground;
 use crate::model::{FixOutcome, Undo, UndoItem};
 use crate::state::audit::{Action, Journal, read};
+use crate::state::pending::pending;
 use crate::state::{Folder, StateError};
 
 /// Runs the verb.
