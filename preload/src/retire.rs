@@ -17,6 +17,7 @@
 //! The program never learns of the parked numbers: its closes go around them,
 //! and what it places on one has the file given back before.
 
+use crate::text::Text;
 use crate::traps::{self, Trap};
 use crate::{descriptors, live, sys};
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -122,7 +123,7 @@ fn take(fd: u32, copy: u32, trap: &Trap) -> Wish {
     let (Some(owner), Some(home)) = (free, traps::place(copy)) else {
         return Wish::Failed(-(libc::ENFILE as isize));
     };
-    let placeholder = sys::open(c"/", libc::O_PATH, 0);
+    let placeholder = placeholder(copy);
     if placeholder < 0 {
         return Wish::Failed(placeholder);
     }
@@ -152,6 +153,25 @@ fn take(fd: u32, copy: u32, trap: &Trap) -> Wish {
         return Wish::Failed(status);
     }
     Wish::Done
+}
+
+/// Something that can be neither read nor written, and whose name in
+/// /proc/PID/fd tells where the file is parked. Without memfds or /proc: "/".
+fn placeholder(parked: u32) -> isize {
+    let mut text = Text::new();
+    text.push(b"memguard: file parked at ")
+        .number(parked.into());
+    let memory = sys::memory_file(text.path());
+    let mut named = -1;
+    if memory >= 0 {
+        text.cut(0).push(b"/proc/self/fd/").number(memory as u64);
+        named = sys::open(text.path(), libc::O_PATH, 0);
+        sys::close(memory);
+    }
+    match named {
+        0.. => named,
+        _ => sys::open(c"/", libc::O_PATH, 0),
+    }
 }
 
 /// The number is about to be used: what is parked comes back first.

@@ -58,6 +58,23 @@ pub fn open(path: Path, flags: i32, mode: u32) -> isize {
     )
 }
 
+/// Makes a file in memory; `-errno` on failure. Older kernels do not know that
+/// it is never to be executed.
+pub fn memory_file(name: Path) -> isize {
+    let make = |flags: u32| {
+        call3(
+            libc::SYS_memfd_create,
+            name.as_ptr() as usize,
+            flags as usize,
+            0,
+        )
+    };
+    match make(libc::MFD_CLOEXEC | libc::MFD_NOEXEC_SEAL) {
+        made @ 0.. => made,
+        _ => make(libc::MFD_CLOEXEC),
+    }
+}
+
 pub fn close(fd: isize) {
     call1(libc::SYS_close, fd as usize);
 }
