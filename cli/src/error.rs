@@ -275,6 +275,16 @@ pub enum OutputError {
     /// The screen or a pipe
     #[error("The result cannot be written to standard output ({0}); use -o FILE.")]
     Screen(io::Error),
+    /// The same, after something was done
+    #[error(
+        "What was done stands in {log}, but cannot be written to standard output ({source}); use -o FILE."
+    )]
+    Unseen {
+        /// The log of it
+        log: PathBuf,
+        /// What the kernel said
+        source: io::Error,
+    },
     /// The format is not for this verb
     #[error("`--format {format}` is not for `memguard {verb}`; use {instead}.")]
     NoSuchFormat {

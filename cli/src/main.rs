@@ -5,15 +5,20 @@ use std::process::ExitCode;
 use clap::Parser;
 use memguard::args::Cli;
 use memguard::commands;
-use memguard::error::{Error, own_failure};
+use memguard::error::{Error, OutputError, own_failure};
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {
-            // Help and version also come this way; a closed pipe is no failure.
-            let _ = usage.print();
-            return ExitCode::from(own_failure(usage.exit_code(), std::env::args_os()));
+            // Help and version also come this way.
+            let code = own_failure(usage.exit_code(), std::env::args_os());
+            return match usage.print() {
+                Err(why) if code == 0 => {
+                    finish(&Error::from(OutputError::Screen(why)).into(), false)
+                }
+                _ => ExitCode::from(code),
+            };
         }
     };
     let wrapper = cli.command.is_run();

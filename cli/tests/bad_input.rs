@@ -383,6 +383,41 @@ fn nobody_reading_is_no_failure() {
 }
 
 #[test]
+fn a_full_device_is_told_in_a_sentence_by_every_verb() {
+    let folder = tempdir().unwrap();
+    let pid = std::process::id().to_string();
+    for verb in [
+        &["report", &pid][..],
+        &["report", &pid, "--format", "json"],
+        &["list"],
+        &["fds", &pid],
+        &["fix", &pid, "--dry-run"],
+        &["fix", &pid, "--yes"],
+        &["undo"],
+        &["learn", "show"],
+        &["learn", "export"],
+        &["label", "list"],
+        &["doctor", "/bin/true"],
+        &["completions", "bash"],
+        &["--help"],
+        &["fix", "--help"],
+        &["--version"],
+    ] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let done = memguard(folder.path())
+            .args(verb)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_refused(&done, 2, "standard output");
+        assert_eq!(stderr(&done).lines().count(), 1, "{verb:?}");
+    }
+}
+
+#[test]
 fn manual_pages_and_completions_name_every_verb() {
     let folder = tempdir().unwrap();
     let pages = folder.path().join("man1");

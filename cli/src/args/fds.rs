@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::common::All;
 use super::{OutputArgs, SelectArgs, parse_span};
 
 /// How to order descriptors.
@@ -60,5 +61,5 @@ pub struct FdsArgs {
     pub no_symbols: bool,
     /// Where and how to write
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputArgs<All>,
 }

@@ -2,7 +2,8 @@
 
 use clap::{Args, Subcommand};
 
-use super::Format;
+use super::common::Plain;
+use super::{Format, Offers};
 
 /// Options of `memguard label`.
 #[derive(Debug, Args)]
@@ -49,6 +50,6 @@ pub struct LabelledArgs {
 #[derive(Debug, Args)]
 pub struct LabelListArgs {
     /// How to write the result
-    #[arg(long, short = 'f', value_enum, default_value_t = Format::Text)]
+    #[arg(long, short = 'f', value_parser = Plain::parser(), default_value = "text")]
     pub format: Format,
 }

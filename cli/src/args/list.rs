@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 
 use super::OutputArgs;
+use super::common::Tables;
 
 /// How to order the processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,5 +37,5 @@ pub struct ListArgs {
     pub all: bool,
     /// Where and how to write
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputArgs<Tables>,
 }

@@ -18,7 +18,7 @@ mod undo;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub use crate::model::{Kind, Mode};
-pub use common::{Format, OutputArgs, Worth};
+pub use common::{Format, Offers, OutputArgs, Worth};
 pub use doctor::DoctorArgs;
 pub use fds::{FdSort, FdsArgs};
 pub use fix::{FixArgs, Rate};
@@ -70,7 +70,7 @@ const EXIT_CODES: &str = "Examples:\n  memguard run -- ./server --port 80   star
     memguard report server               what it holds, and what leaks\n  \
     memguard fds server --kind sockets   every socket, with its creator\n\n\
     TARGET is a pid, a process name, or a file that `memguard snapshot` wrote.\n\n\
-    Exit codes:\n  0  fine\n  1  findings, under --fail-on\n  2  wrong usage\n  \
+    Exit codes:\n  0  fine\n  1  findings, under --fail-on\n  2  wrong usage, or the result cannot be written\n  \
     3  target not found, or not permitted\n  4  the target's record cannot be read\n  \
     5  refused, or not carried out\n\
     `memguard run` exits as its program did (128 + signal if that was killed);\nits own failures are 125, \
@@ -159,6 +159,31 @@ mod tests {
                 verb.get_name()
             );
         }
+    }
+
+    /// A format that only ends in an error is not offered.
+    #[test]
+    fn each_verb_offers_the_formats_that_it_has() {
+        let help = |verb: &str| {
+            let line = ["memguard", verb, "--help"];
+            let error = Cli::try_parse_from(line).expect_err("help");
+            error.to_string()
+        };
+        for (verb, csv, folded) in [
+            ("report", true, true),
+            ("fds", true, true),
+            ("list", true, false),
+            ("fix", false, false),
+            ("undo", false, false),
+            ("doctor", false, false),
+        ] {
+            let said = help(verb);
+            assert!(said.contains("- json:"), "{verb}: {said}");
+            assert_eq!(said.contains("- csv:"), csv, "{verb}: {said}");
+            assert_eq!(said.contains("- folded:"), folded, "{verb}: {said}");
+        }
+        let csv = Cli::try_parse_from(["memguard", "fix", "1", "--format", "csv"]);
+        assert!(csv.is_ok(), "it is refused in a sentence later");
     }
 
     #[test]

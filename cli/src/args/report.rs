@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
+use super::common::All;
 use super::{Kind, OutputArgs, Worth, parse_span};
 
 /// Which findings are wanted.
@@ -101,5 +102,5 @@ pub struct ReportArgs {
     pub gen_suppressions: bool,
     /// Where and how to write
     #[command(flatten)]
-    pub output: OutputArgs,
+    pub output: OutputArgs<All>,
 }

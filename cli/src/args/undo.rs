@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::Format;
+use super::common::Plain;
+use super::{Format, Offers};
 
 /// Options of `memguard undo`.
 #[derive(Debug, Args)]
@@ -17,6 +18,6 @@ pub struct UndoArgs {
     #[arg(value_name = "PID|ACTION")]
     pub what: Option<String>,
     /// How to write the result
-    #[arg(long, short = 'f', value_enum, default_value_t = Format::Text)]
+    #[arg(long, short = 'f', value_parser = Plain::parser(), default_value = "text")]
     pub format: Format,
 }

@@ -6,13 +6,15 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::args::{Format, OutputArgs, SelectArgs, Worth};
+use crate::args::{Format, Offers, OutputArgs, SelectArgs, Worth};
 use crate::attach::resolve;
 use crate::detect::Wanted;
 use crate::error::{Error, OutputError};
 use crate::model::{Report, Verdict};
 use crate::render::{Layout, Render, renderer};
 use crate::snapshot::{Snapshot, of_target};
+use crate::state::audit;
+use crate::state::folder::place;
 
 /// The snapshot of what a person named.
 pub fn look(target: impl AsRef<OsStr>) -> Result<Snapshot, Error> {
@@ -30,12 +32,12 @@ pub fn wanted(select: &SelectArgs, all: bool) -> Wanted {
 }
 
 /// The writer for these flags.
-pub fn writer(output: &OutputArgs, all: bool) -> Box<dyn Render> {
+pub fn writer(output: &OutputArgs<impl Offers>, all: bool) -> Box<dyn Render> {
     writer_for(output.format, output.output.as_deref(), all)
 }
 
 /// The writer for tables: into a pipe or a file nothing is cut.
-pub fn table_writer(output: &OutputArgs) -> Box<dyn Render> {
+pub fn table_writer(output: &OutputArgs<impl Offers>) -> Box<dyn Render> {
     let screen = output.output.is_none().then(columns).flatten();
     let width = screen.unwrap_or(UNCUT);
     renderer(output.format, Layout { width, all: false })
@@ -75,6 +77,22 @@ pub fn emit(text: &str, file: Option<&Path>) -> Result<(), OutputError> {
         Some(path) => emit_file(text, path),
         None => emit_screen(text),
     }
+}
+
+/// Writes what came of actions. They are done whoever reads of them: nobody is
+/// no failure.
+pub fn emit_done(text: &str, file: Option<&Path>) -> Result<(), OutputError> {
+    emit(text, file).or_else(|why| match why {
+        OutputError::Screen(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        OutputError::Screen(source) => Err(match place() {
+            Ok(folder) => OutputError::Unseen {
+                log: folder.join(audit::FILE),
+                source,
+            },
+            Err(_) => OutputError::Screen(source),
+        }),
+        other => Err(other),
+    })
 }
 
 fn emit_screen(text: &str) -> Result<(), OutputError> {

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use super::common::{emit, writer_for};
+use super::common::{emit, emit_done, writer_for};
+use super::progress::Progress;
 use crate::args::UndoArgs;
 use crate::error::Error;
-use crate::fix::undo::Ground;
+use crate::fix::undo::{Ground, pending};
 use crate::model::{FixOutcome, Undo, UndoItem};
 use crate::state::audit::{Action, Journal, read};
-use crate::state::pending::pending;
 use crate::state::{Folder, StateError};
 
 /// Runs the verb.
@@ -25,7 +25,12 @@ pub fn run(args: &UndoArgs) -> Result<ExitCode, Error> {
         schema: Undo::SCHEMA.to_owned(),
         items,
     };
-    emit(&writer_for(args.format, None, false).undo(&undo)?, None)?;
+    let text = writer_for(args.format, None, false).undo(&undo)?;
+    if args.what.is_some() {
+        emit_done(&text, None)?;
+    } else {
+        emit(&text, None)?;
+    }
     Ok(ExitCode::from(code))
 }
 
@@ -48,7 +53,9 @@ fn set_back(actions: Vec<Action>) -> Result<Vec<UndoItem>, StateError> {
         return Ok(items);
     };
     let mut journal = Journal::open(first.pid, &first.process)?;
-    for action in actions {
+    let progress = Progress::of("Setting back", actions.len());
+    for (done, action) in actions.into_iter().enumerate() {
+        progress.done(done);
         let mut item = listed(&action);
         let ground = grounds
             .entry((action.pid, action.start_ticks))
@@ -61,13 +68,20 @@ fn set_back(actions: Vec<Action>) -> Result<Vec<UndoItem>, StateError> {
                 item.detail = Some(why);
             }
         }
-        journal.write(&Action {
+        let kept = journal.write(&Action {
             at: jiff::Timestamp::now(),
             by_uid: rustix::process::getuid().as_raw(),
             outcome: item.outcome,
             detail: item.detail.clone(),
             ..action
-        })?;
+        });
+        // The next is set back all the same; this one may be listed again.
+        if let Err(why) = kept {
+            item.detail = Some(
+                item.detail
+                    .map_or(why.to_string(), |said| format!("{said}; {why}")),
+            );
+        }
         items.push(item);
     }
     Ok(items)

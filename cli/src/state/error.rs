@@ -21,6 +21,16 @@ pub enum StateError {
         /// What the kernel said
         source: io::Error,
     },
+    /// The log of what is done to processes
+    #[error(
+        "The log {path} cannot be written ({source}); free some space there, or name another folder in MEMGUARD_STATE."
+    )]
+    Log {
+        /// The file
+        path: PathBuf,
+        /// What the kernel said
+        source: io::Error,
+    },
     /// Somebody else's folder, or a link that somebody else made
     #[error(
         "What memguard learns is not kept in {path}, because that belongs to user {owner}; \

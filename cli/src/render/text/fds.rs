@@ -13,9 +13,9 @@ use crate::units::{bytes, count, span};
 const COLUMNS: [Column; 7] = [
     right("FD"),
     left("KIND"),
-    right("AGE"),
-    right("IDLE"),
-    left("STATE"),
+    right("AGE").spare(2),
+    right("IDLE").spare(3),
+    left("STATE").spare(1),
     elastic("PATH OR PEER", Cut::Front),
     elastic("CREATED BY", Cut::End),
 ];

@@ -11,14 +11,14 @@ use crate::units::{bytes, count, span};
 const COLUMNS: [Column; 10] = [
     right("PID"),
     elastic("NAME", Cut::End),
-    left("MODE"),
-    right("UP"),
-    right("RSS"),
-    right("LIVE HEAP"),
-    right("FDS"),
+    left("MODE").spare(3),
+    right("UP").spare(4),
+    right("RSS").spare(2),
+    right("LIVE HEAP").spare(5),
+    right("FDS").spare(1),
     left("VERDICT"),
-    left("HEALTH"),
-    elastic("COMMAND", Cut::End),
+    left("HEALTH").spare(6),
+    elastic("COMMAND", Cut::End).spare(7),
 ];
 
 /// The whole list.

@@ -22,6 +22,9 @@ use super::{Layout, Render};
 use crate::error::OutputError;
 use crate::model::{Doctor, Fds, FixReport, Labels, Learned, List, Report, Undo};
 
+/// Columns of the narrowest screen that is heeded.
+const NARROWEST: usize = 40;
+
 /// The text writer. It always colours; whoever prints it takes colours out
 /// where they are not wanted.
 #[derive(Debug, Clone, Copy)]
@@ -30,12 +33,12 @@ pub struct Text {
 }
 
 impl Text {
-    /// For a screen of that width, within reason.
+    /// For a screen of that width, if it is not too narrow to show anything.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
         Self {
             layout: Layout {
-                width: layout.width.clamp(80, 200),
+                width: layout.width.max(NARROWEST),
                 ..layout
             },
         }

@@ -7,9 +7,13 @@ pub fn width(text: &str) -> usize {
     text.width()
 }
 
+/// Longer lines are hard to read, however wide the screen.
+const WIDEST: usize = 200;
+
 /// Breaks at blanks (not at no-break spaces) into lines of at most `room`
 /// columns, each after the indent. A longer word stands alone and sticks out.
 pub fn wrap(text: &str, indent: usize, room: usize) -> String {
+    let room = room.min(WIDEST);
     let mut lines: Vec<String> = vec![String::new()];
     for word in text.split(' ').filter(|word| !word.is_empty()) {
         let at = lines.len() - 1;
