@@ -34,7 +34,8 @@ extern "C" {
 /* A registered cache; 0 is none. */
 typedef uint64_t memguard_cache;
 
-/* How many bytes the cache holds now. Called about once a second at most. */
+/* How many bytes the cache holds now, (size_t)-1 if that is not known. Called
+ * about once a second at most. */
 typedef size_t memguard_size_fn(void *arg);
 /* Asks the cache to hold no more than keep bytes. */
 typedef void memguard_shrink_fn(size_t keep, void *arg);

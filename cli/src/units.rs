@@ -72,6 +72,33 @@ pub fn life(seconds: f64) -> String {
     }
 }
 
+/// Two spans, as precise as it takes to tell them apart: `4 min 58 s` and `5 min`.
+#[must_use]
+pub fn told_apart(a_s: f64, b_s: f64) -> (String, String) {
+    let ways: [fn(f64) -> String; 4] = [span, to_the_second, to_the_tenth, |s| format!("{s:.3} s")];
+    let mut pairs = ways.iter().map(|way| (way(a_s), way(b_s)));
+    let told = pairs.find(|(a, b)| a != b);
+    told.unwrap_or_else(|| (span(a_s), span(b_s)))
+}
+
+fn to_the_second(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64;
+    match whole {
+        0..60 => format!("{whole} s"),
+        60..7200 => two(whole, 60, "min", 1, "s"),
+        _ => two(whole / 60, 60, "h", 1, "min") + &format!(" {} s", whole % 60),
+    }
+}
+
+fn to_the_tenth(seconds: f64) -> String {
+    let whole = seconds.max(0.0) as u64 / 60;
+    let rest = seconds.max(0.0) - whole as f64 * 60.0;
+    match whole {
+        0 => format!("{rest:.1} s"),
+        _ => format!("{whole} min {rest:.1} s"),
+    }
+}
+
 fn two(whole: u64, big: u64, big_name: &str, small: u64, small_name: &str) -> String {
     match (whole / big, whole % big / small) {
         (bigs, 0) => format!("{bigs} {big_name}"),
@@ -112,6 +139,17 @@ mod tests {
         );
         let read = [0, 7, 1_500, 48_653_926, 524_288_000].map(rough_bytes);
         assert_eq!(read, ["0 B", "7 B", "1.5 KiB", "46 MiB", "500 MiB"]);
+    }
+
+    #[test]
+    fn spans_that_differ_read_differently() {
+        let pair = |a, b| told_apart(a, b);
+        assert_eq!(pair(100.0, 300.0), ("100 s".into(), "5 min".into()));
+        assert_eq!(pair(298.4, 300.0), ("4 min 58 s".into(), "5 min".into()));
+        assert_eq!(pair(300.0, 300.2).0, "5 min 0.0 s");
+        assert_eq!(pair(299.97, 300.0).0, "4 min 59 s");
+        assert_eq!(pair(86_342.0, 86_345.0).0, "23 h 59 min 2 s");
+        assert_eq!(pair(5.0, 5.0), ("5 s".into(), "5 s".into()));
     }
 
     #[test]

@@ -201,6 +201,39 @@ fn a_registered_cache_shrinks_to_its_limit() {
     program.finish_ok();
 }
 
+#[test]
+fn a_callback_that_never_returns_is_told_and_what_waits_behind_it_too() {
+    let mut program = Program::fixture("caches").arg("stuck").hold();
+    let (folder, pid) = (program.folder().to_owned(), program.pid());
+    let report = support::json(&folder, &["report", &pid.to_string(), "--format", "json"]);
+    let unknown = report["caches"].as_array().unwrap();
+    let unknown = unknown.iter().find(|cache| cache["name"] == "unknown");
+    assert!(unknown.unwrap()["size_bytes"].is_null(), "{report}");
+    let text = support::stdout(&support::run(&folder, &["report", &pid.to_string()]));
+    assert!(text.contains("unknown of unknown size"), "{text}");
+
+    let config = folder.join("memguard.toml");
+    std::fs::write(&config, "[caches]\nlimit = '1KiB'\n").unwrap();
+    program.go_on();
+    let config = config.to_str().unwrap();
+    let words = ["--kind", "caches", "--yes", "--config", config];
+    let (done, _) = fix(&folder, pid, &words);
+    let said = |means| {
+        way(&done, means)["detail"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let registered = way(&done, "registered");
+    assert_eq!(registered["outcome"], "pending", "{done:#}");
+    assert!(
+        said("registered").contains("has not returned for"),
+        "{done:#}"
+    );
+    assert!(said("allocator").contains("does not return"), "{done:#}");
+    program.finish_ok();
+}
+
 /// A client that asks for one thing after the other and looks at each answer.
 fn ask(redis: &mut BufReader<TcpStream>, words: &str, answer: &str) {
     redis

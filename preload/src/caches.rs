@@ -11,7 +11,7 @@ use crate::segment::Segment;
 use crate::{clock, live, quiet, sys};
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use shm_protocol::caches::{CacheRow, NAME_WORDS, ROWS, name_words};
+use shm_protocol::caches::{CacheRow, NAME_WORDS, ROWS, is_size, name_words};
 use shm_protocol::codes::{Section, cache_flag};
 use shm_protocol::mailbox::Answer;
 
@@ -268,7 +268,13 @@ pub fn shrink(
         let took_ns = clock::fine_ns().saturating_sub(begun_ns);
         let after = entry.size(argument);
         if let Some(row) = row(segment, number, false) {
-            row.shrunk(before.saturating_sub(after), took_ns);
+            let known = is_size(before) && is_size(after);
+            let given = if known {
+                before.saturating_sub(after)
+            } else {
+                0
+            };
+            row.shrunk(given, took_ns);
             row.measured(after, clock::now_ms());
         }
         Ok([before, took_ns, after])

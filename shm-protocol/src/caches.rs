@@ -37,6 +37,12 @@ pub struct CacheRow {
     pub reserved: AtomicU64,
 }
 
+/// Whether what a cache says is a size. More than half the numbers there are
+/// comes of a negative one: `(size_t)-1` of a cache that does not know.
+pub fn is_size(bytes: u64) -> bool {
+    bytes <= i64::MAX as u64
+}
+
 /// A name in words, cut off and ended by 0.
 pub fn name_words(name: &[u8]) -> [u64; NAME_WORDS] {
     let mut bytes = [0; 8 * NAME_WORDS];

@@ -35,7 +35,8 @@ pub enum Rate {
     infrastructure. `[protect]` and `[fix.KIND]` of memguard.toml say more (docs/RULES.md).\n\n\
     Exit code: 0 fixed, or nothing to fix, or only planned; 2 wrong usage or configuration, or nobody to say yes;\n\
     3 no such process, or not permitted; 4 its record cannot be read; 5 every object was refused, or it was\n\
-    stopped for harm, or the limit could not be raised."
+    stopped (harm, or the program ended, stands still or became another), or something was not done because the\n\
+    log cannot be written, or the limit could not be raised."
 )]
 pub struct FixArgs {
     /// A pid or a process name
@@ -57,7 +58,7 @@ pub struct FixArgs {
     #[arg(long, short)]
     pub yes: bool,
     /// Touch at most this many objects, of those that pass every gate
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = parse_most)]
     pub max: Option<usize>,
     /// Also raise the limit on descriptors as far as the program may have it, unless it uses select
     #[arg(long)]
@@ -69,9 +70,9 @@ pub struct FixArgs {
     /// Also park unused files, and close those that stayed parked for a quarantine
     #[arg(long)]
     pub retire: bool,
-    /// How long a parked file waits to be touched, before a later run with --retire closes it
-    #[arg(long, default_value = "10m", value_parser = parse_span, value_name = "SPAN")]
-    pub quarantine: Duration,
+    /// How long a parked file waits to be touched, before a later run with --retire closes it [default: 10m]
+    #[arg(long, value_parser = parse_span, value_name = "SPAN")]
+    pub quarantine: Option<Duration>,
     /// Objects a second, or `unlimited`
     #[arg(long, default_value = "200", value_parser = parse_rate, value_name = "N")]
     pub rate: Rate,
@@ -94,6 +95,13 @@ fn parse_rate(text: &str) -> Result<Rate, String> {
     }
 }
 
+fn parse_most(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if n > 0 => Ok(n),
+        _ => Err("give a whole number above 0; --dry-run is for touching nothing".to_owned()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,5 +111,12 @@ mod tests {
         assert_eq!(parse_rate("unlimited"), Ok(Rate::Unlimited));
         assert_eq!(parse_rate("7"), Ok(Rate::PerSecond(7)));
         assert!(parse_rate("0").is_err() && parse_rate("fast").is_err());
+    }
+
+    #[test]
+    fn none_at_most_is_said_otherwise() {
+        assert_eq!(parse_most("3"), Ok(3));
+        assert!(parse_most("0").unwrap_err().contains("--dry-run"));
+        assert!(parse_most("-1").is_err());
     }
 }

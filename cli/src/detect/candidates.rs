@@ -181,7 +181,7 @@ fn things(snapshot: &Snapshot, all: &[usize], keep: impl Fn(Held) -> bool) -> Ve
 fn holding(snapshot: &Snapshot, open: &Descriptor) -> Option<Holding> {
     let idle_s = snapshot
         .idle_s(open)
-        .filter(|_| !open.elsewhere && !works(open));
+        .filter(|_| !open.elsewhere && !works(open) && !owes(open));
     let idle = idle_s.map_or(Idle::Unknown, |idle| Idle::Known((idle * 1000.0) as u64));
     Some(Holding {
         born_ms: open.born_ms?,
@@ -210,8 +210,16 @@ fn is_waited_on(open: &Descriptor) -> bool {
 fn abandoned(open: &Descriptor) -> bool {
     let socket = open.fact.as_ref().and_then(|fact| fact.socket.as_ref());
     socket.is_some_and(|socket| {
-        socket.state.as_deref() == Some("CLOSE_WAIT") && socket.send_queue == Some(0)
+        let peer_gone = socket.state.as_deref() == Some("CLOSE_WAIT") && !socket.peer_waits;
+        peer_gone && socket.send_queue == Some(0)
     })
+}
+
+/// The peer has sent all it will and is known to wait for the answer, however
+/// long the program works at that: silence is no sign.
+fn owes(open: &Descriptor) -> bool {
+    let socket = open.fact.as_ref().and_then(|fact| fact.socket.as_ref());
+    socket.is_some_and(|socket| socket.peer_waits)
 }
 
 #[cfg(test)]

@@ -3,7 +3,8 @@
 //! A socket in CLOSE_WAIT alone proves nothing: a healthy client may have
 //! closed its sending half and wait for the answer. It is proven only when no
 //! byte was sent since the peer's end of stream for long, nothing waits to be
-//! sent, no thread is blocked on it, and the site has several such.
+//! sent, no thread is blocked on it, its other end is not known to be open
+//! still, and the site has several such.
 
 use super::Wanted;
 use super::candidates::millis;
@@ -54,7 +55,7 @@ fn is_proven(open: &Descriptor, least_ms: u64) -> bool {
 /// last packet of any sort.
 fn abandoned_for(socket: &SocketFact) -> Option<u64> {
     let waits = socket.state.as_deref() == Some("CLOSE_WAIT") && socket.send_queue == Some(0);
-    waits
+    (waits && !socket.peer_waits)
         .then(|| Some(socket.sent_ms?.min(socket.heard_ms?)))
         .flatten()
 }
@@ -94,6 +95,7 @@ mod tests {
         ));
         assert!(!is_proven(&socket(|s, _| s.send_queue = Some(1)), 600_000));
         assert!(!is_proven(&socket(|s, _| s.send_queue = None), 600_000));
+        assert!(!is_proven(&socket(|s, _| s.peer_waits = true), 600_000));
         assert!(!is_proven(&socket(|s, _| s.sent_ms = Some(5)), 600_000));
         assert!(!is_proven(&socket(|s, _| s.sent_ms = None), 600_000));
         assert!(!is_proven(&socket(|s, _| s.heard_ms = Some(5)), 600_000));

@@ -14,10 +14,11 @@ pub fn at_this_look(
     id: &str,
     context: &Context<'_>,
 ) -> Decision {
+    let last = context.looks.last.get(id);
     if context.looks.counted {
-        return now;
+        return now.or_stopped(last, measured);
     }
-    match context.looks.last.get(id) {
+    match last {
         Some(last) if *last == now.verdict => now,
         // What it was about may be gone: that needs no proof.
         Some(last) if *last < Verdict::Early && measured.is_over(*last) => {
@@ -63,6 +64,20 @@ pub fn obey(decision: Decision, label: Option<&Label>) -> Decision {
 }
 
 impl Decision {
+    /// What was proven stays proven: that no more come speaks for none of those
+    /// that are lost. That they are used or given back does.
+    fn or_stopped(self, last: Option<&Verdict>, measured: &Measured) -> Self {
+        let only_stopped = matches!(self.why, Why::Settled | Why::Unclear);
+        let was_proven = last == Some(&Verdict::Leak) && only_stopped;
+        let lost = was_proven.then(|| measured.still_lost()).flatten();
+        lost.map_or(self, |chance| Self {
+            verdict: Verdict::Leak,
+            why: Why::Stopped,
+            confidence: confidence(Verdict::Leak, chance),
+            chance,
+        })
+    }
+
     /// No worse than that, until a look that counts says so.
     fn at_best(self, best: Verdict) -> Self {
         if self.verdict >= Verdict::Early {
@@ -96,7 +111,9 @@ impl Decision {
 mod tests {
     use super::*;
     use crate::detect::context::Looks;
+    use crate::detect::model::closing::Closing;
     use crate::detect::model::coming::Coming;
+    use crate::detect::model::using::Using;
 
     fn now(verdict: Verdict) -> Decision {
         Decision {
@@ -146,6 +163,68 @@ mod tests {
         }
         assert_eq!(said(Verdict::Leak, None), Verdict::Early);
         assert_eq!(said(Verdict::Held, None), Verdict::Held);
+    }
+
+    /// Ten old ones, of which so many are used; none came lately.
+    fn stopped(busy: u64) -> Measured {
+        Measured {
+            coming: Coming {
+                before: 10,
+                ..Coming::default()
+            },
+            closing: Some(Closing {
+                expected: 50.0,
+                ..Closing::default()
+            }),
+            using: Using {
+                idle: 10 - busy,
+                busy,
+                unknown: 0,
+            },
+            ..Measured::default()
+        }
+    }
+
+    fn counted(last: Verdict) -> Context<'static> {
+        let mut context = between(Some(last));
+        context.looks.counted = true;
+        context
+    }
+
+    #[test]
+    fn what_was_proven_and_comes_no_more_stays_proven() {
+        let held = |why| Decision {
+            verdict: Verdict::Held,
+            why,
+            confidence: None,
+            chance: 1.0,
+        };
+        let said = |why, measured, last| {
+            let said = at_this_look(held(why), &measured, "files-1", &counted(last));
+            (said.verdict, said.why)
+        };
+        let stays = (Verdict::Leak, Why::Stopped);
+        assert_eq!(said(Why::Settled, stopped(0), Verdict::Leak), stays);
+        assert_eq!(said(Why::Unclear, stopped(0), Verdict::Leak), stays);
+        let held = |why| (Verdict::Held, why);
+        let settled = held(Why::Settled);
+        assert_eq!(
+            said(Why::Settled, stopped(8), Verdict::Leak),
+            settled,
+            "used"
+        );
+        assert_eq!(said(Why::Settled, stopped(0), Verdict::Suspect), settled);
+        let plateau = held(Why::Plateau);
+        assert_eq!(said(Why::Plateau, stopped(0), Verdict::Leak), plateau);
+        let closed = Measured {
+            closing: Some(Closing::default()),
+            ..stopped(0)
+        };
+        assert_eq!(
+            said(Why::Settled, closed, Verdict::Leak),
+            settled,
+            "given back"
+        );
     }
 
     #[test]

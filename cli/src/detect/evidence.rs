@@ -23,7 +23,11 @@ pub fn evidence(words: &Words<'_>, snapshot: &Snapshot, lives: Option<&Lifetimes
     facts.push(old(words, lives.is_some()));
     if found.verdict() < Verdict::Early && found.decision.why != Why::Proven {
         facts.extend(closing(words));
-        facts.extend(coming(&found.measured));
+        facts.extend(if found.decision.why == Why::Stopped {
+            Some("An earlier look showed that more kept coming, beyond chance.".to_owned())
+        } else {
+            coming(&found.measured)
+        });
         facts.extend(using(&found.measured));
     }
     facts.extend(stays(words));

@@ -6,13 +6,15 @@
 //! - [`context`]: what is known beside the snapshot: looks, earlier runs, labels
 //! - [`decide`]: what is said in the end; [`outlook`]: how fast, until when
 //! - [`lifetimes`]: how long those that were given back had lived
-//! - [`place`]: where a stack's things come from; [`sentence`] and
+//! - [`place`]: where a stack's things come from; [`beside`]: other sites of the
+//!   same line; [`sentence`] and
 //!   [`evidence`]: what a person reads
 //! - [`frames`]: stacks, named or not
 //! - [`memory`]: where the resident memory went; [`health`]: one score
 //! - [`report`]: findings in the stable JSON shape; [`totals`]: all that is held
 
 mod ages;
+pub mod beside;
 pub mod candidates;
 pub mod close_wait;
 pub mod context;
@@ -42,7 +44,7 @@ pub use candidates::{Candidate, Held};
 pub use context::{Context, Label, Looks, Prior, Priors, finding_id};
 pub use frames::{Offsets, Symbolise};
 use model::constants::FEWEST_RECENT;
-use model::{Decision, Measured, Sort};
+use model::{Decision, Measured, Sort, Why};
 pub use outlook::Outlook;
 pub use place::{apart, place};
 pub use report::{report, report_on};
@@ -289,10 +291,10 @@ fn found(
     }
     let (count, bytes) = size(snapshot, kind, &one);
     let outlook = Outlook::of(snapshot, kind, decision.verdict, &measured, (count, bytes));
-    let outlook = if one.things.is_empty() {
-        outlook
-    } else {
-        outlook.without_end()
+    let outlook = match (decision.why, one.things.is_empty()) {
+        (Why::Stopped, _) => outlook.at_a_stand(),
+        (_, true) => outlook,
+        (_, false) => outlook.without_end(),
     };
     let births_ms = one.holdings.iter().map(|holding| holding.born_ms).collect();
     let is_cache = kind == Kind::Memory && decision.verdict == Verdict::Growing;

@@ -60,6 +60,15 @@ impl Outlook {
             ..self
         }
     }
+
+    /// Of what has stopped coming.
+    #[must_use]
+    pub fn at_a_stand(self) -> Self {
+        Self {
+            per_hour: None,
+            ..self.without_end()
+        }
+    }
 }
 
 /// Rounds to so many parts of one.
@@ -111,6 +120,7 @@ mod tests {
                 births_before: 100.0,
                 births_lately: 100.0,
                 half_ms: 3_600_000,
+                ..Coming::default()
             },
             ..Measured::default()
         }

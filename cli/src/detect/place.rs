@@ -1,6 +1,6 @@
 //! Where a stack's things come from, in a few words.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{Frame, Kind};
 
@@ -26,47 +26,76 @@ pub fn place(stack: &[Frame]) -> String {
 }
 
 /// The places of several stacks, told apart: where two of a kind are one, each
-/// with the innermost call by which it differs from the others.
+/// with the innermost call by which it differs from the others. Compilers make
+/// several calls of one in a line; each is said to be one of them. `beside` are
+/// stacks that nothing is told of, but that may come from the same line.
 #[must_use]
-pub fn apart<'a>(all: impl IntoIterator<Item = (Kind, &'a [Frame])>) -> Vec<String> {
-    let all: Vec<(Kind, &[Frame])> = all.into_iter().collect();
+pub fn apart<'a>(
+    all: impl IntoIterator<Item = (Kind, &'a [Frame])>,
+    beside: impl IntoIterator<Item = (Kind, &'a [Frame])>,
+) -> Vec<String> {
+    let mut all: Vec<(Kind, &[Frame])> = all.into_iter().collect();
+    let told = all.len();
+    all.extend(beside);
     let mut groups: BTreeMap<(Kind, String), Vec<usize>> = BTreeMap::new();
     for (at, (kind, stack)) in all.iter().enumerate() {
         groups.entry((*kind, place(stack))).or_default().push(at);
     }
-    let mut places = vec![String::new(); all.len()];
+    let mut places = vec![String::new(); told];
     for ((_, place), group) in groups {
-        for at in &group {
-            let others = group.iter().filter(|other| *other != at);
-            let others: Vec<&[Frame]> = others.map(|other| all[*other].1).collect();
-            places[*at] = place.clone() + &difference(all[*at].1, &others);
+        let stacks: Vec<&[Frame]> = group.iter().map(|at| all[*at].1).collect();
+        for (nth, at) in group.iter().enumerate().filter(|(_, at)| **at < told) {
+            places[*at] = among(&place, nth, &stacks);
         }
     }
     places
 }
 
-/// ` via main.c:12 (main)`, or ` at 0x1234` of two calls in one line; nothing
-/// where a stack is another's.
-fn difference(stack: &[Frame], others: &[&[Frame]]) -> String {
+/// The place of one of several stacks that have it.
+fn among(place: &str, nth: usize, stacks: &[&[Frame]]) -> String {
+    let others = stacks.iter().enumerate().filter(|(other, _)| *other != nth);
+    let others: Vec<&[Frame]> = others.map(|(_, stack)| *stack).collect();
+    match difference(stacks[nth], &others) {
+        Some(Difference::Caller(call)) => format!("{place} via {call}"),
+        Some(Difference::Call(offset)) => {
+            let calls: BTreeSet<Option<u64>> = stacks
+                .iter()
+                .map(|stack| own_frame(stack)?.offset)
+                .collect();
+            format!(
+                "one of {} calls at {place}, that at {offset:#x}",
+                calls.len().max(2)
+            )
+        }
+        None => place.to_owned(),
+    }
+}
+
+/// By what a stack differs from all others of its place.
+enum Difference {
+    /// The call of the place itself lies elsewhere in the code
+    Call(u64),
+    /// A caller, as `main.c:12 (main)`
+    Caller(String),
+}
+
+/// None where a stack is another's.
+fn difference(stack: &[Frame], others: &[&[Frame]]) -> Option<Difference> {
     let shared = |other: &&[Frame]| {
         let both = stack.iter().zip(other.iter());
         both.take_while(|(own, its)| own == its).count()
     };
-    let Some(at) = others.iter().map(shared).max() else {
-        return String::new();
-    };
-    let Some(frame) = stack.get(at) else {
-        return String::new();
-    };
+    let at = others.iter().map(shared).max()?;
+    let frame = stack.get(at)?;
     let name = |frame: &Frame| place(std::slice::from_ref(frame));
     let alike = |other: &&[Frame]| other.get(at).is_some_and(|its| name(its) == name(frame));
     let offset = frame.offset.unwrap_or(0);
     let is_inner = own_frame(stack).is_some_and(|own| stack[..at].iter().all(|call| call != own));
-    match (is_inner, others.iter().any(alike)) {
-        (true, _) => format!(" at {offset:#x}"),
-        (_, true) => format!(" via {} at {offset:#x}", name(frame)),
-        _ => format!(" via {}", name(frame)),
-    }
+    Some(match (is_inner, others.iter().any(alike)) {
+        (true, _) => Difference::Call(offset),
+        (_, true) => Difference::Caller(format!("{} at {offset:#x}", name(frame))),
+        _ => Difference::Caller(name(frame)),
+    })
 }
 
 /// The innermost call that is the program's own, else the innermost.
@@ -139,7 +168,10 @@ mod tests {
             vec![frame("put", 8, 8)],
         ];
         let of = |stacks: &[Vec<Frame>]| {
-            apart(stacks.iter().map(|stack| (Kind::Files, stack.as_slice())))
+            apart(
+                stacks.iter().map(|stack| (Kind::Files, stack.as_slice())),
+                [],
+            )
         };
         assert_eq!(
             of(&stacks),
@@ -147,7 +179,7 @@ mod tests {
                 "a.c:7 (get) via a.c:20 (serve)",
                 "a.c:7 (get) via a.c:91 (main)",
                 "a.c:7 (get) via a.c:92 (main)",
-                "a.c:7 (get) at 0x9",
+                "one of 2 calls at a.c:7 (get), that at 0x9",
                 "a.c:8 (put)",
             ]
         );
@@ -155,7 +187,22 @@ mod tests {
         let twice = [stacks[4].clone(), stacks[4].clone()];
         assert_eq!(of(&twice), ["a.c:8 (put)", "a.c:8 (put)"]);
         let kinds = [Kind::Files, Kind::Memory].map(|kind| (kind, stacks[0].as_slice()));
-        assert_eq!(apart(kinds), ["a.c:7 (get)", "a.c:7 (get)"]);
+        assert_eq!(apart(kinds, []), ["a.c:7 (get)", "a.c:7 (get)"]);
+        // What is only beside it is told of nothing, and still tells apart.
+        let one = (Kind::Files, stacks[0].as_slice());
+        let clone = (Kind::Files, stacks[3].as_slice());
+        assert_eq!(
+            apart([clone], [one]),
+            ["one of 2 calls at a.c:7 (get), that at 0x9"]
+        );
+        assert_eq!(
+            apart([one], [clone]),
+            ["one of 2 calls at a.c:7 (get), that at 0x1"]
+        );
+        assert_eq!(
+            apart([one], [(Kind::Files, stacks[4].as_slice())]),
+            ["a.c:7 (get)"]
+        );
     }
 
     #[test]

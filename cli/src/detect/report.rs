@@ -3,12 +3,13 @@
 use super::model::{self, Fraction, Lives};
 use super::sentence::{self, Words};
 use super::{
-    Context, Found, Symbolise, Wanted, evidence, find_all, health, leave_out, lifetimes, memory,
-    place, totals,
+    Context, Found, Symbolise, Wanted, beside, evidence, find_all, health, leave_out, lifetimes,
+    memory, place, totals,
 };
 use crate::fix::preview::fix_of;
 use crate::model::{
-    BadClose, Finding, Fix, Frame, Health, Overhead, Report, Resource, Stays, Survivors, Verdict,
+    BadClose, Finding, Fix, Frame, Health, Kind, Overhead, Report, Resource, Stays, Survivors,
+    Verdict,
 };
 use crate::snapshot::{self, Descriptor, Site, Snapshot, Thing};
 
@@ -41,11 +42,17 @@ pub fn report_on(
         .iter()
         .map(|found| symbols.stack(&snapshot.modules, &snapshot.sites.all[found.site].frames))
         .collect();
+    let beside: Vec<(Kind, Vec<Frame>)> = beside::beside(snapshot, &found)
+        .into_iter()
+        .map(|(kind, at)| {
+            let frames = &snapshot.sites.all[at].frames;
+            (kind, symbols.stack(&snapshot.modules, frames))
+        })
+        .collect();
+    let kinds = found.iter().map(|one| one.kind);
     let places = place::apart(
-        found
-            .iter()
-            .map(|one| one.kind)
-            .zip(stacks.iter().map(Vec::as_slice)),
+        kinds.zip(stacks.iter().map(Vec::as_slice)),
+        beside.iter().map(|(kind, stack)| (*kind, stack.as_slice())),
     );
     let findings: Vec<Finding> = (found.iter().zip(stacks).zip(&places))
         .map(|((found, stack), place)| finding(snapshot, found, context, stack, place))

@@ -36,7 +36,9 @@ pub fn summary(words: &Words<'_>) -> String {
         (Verdict::Early, _) => vec![held(words), outlook(words)],
         (Verdict::Held, _) => vec![held(words), harmless(why).to_owned()],
         (Verdict::Leak, Why::Proven) => vec![given_back(words), proof(words)],
-        (Verdict::Leak, Why::Agree | Why::LastLook) => vec![given_back(words), lost(words)],
+        (Verdict::Leak, Why::Agree | Why::LastLook | Why::Stopped) => {
+            vec![given_back(words), lost(words)]
+        }
         _ => vec![given_back(words), held_on(words)],
     };
     let grows = (verdict < Verdict::Early).then(|| growth(words)).flatten();
@@ -98,8 +100,12 @@ fn doubt(words: &Words<'_>) -> Option<&'static str> {
         (Verdict::Growing, _) => Some("may be a cache"),
         (Verdict::Suspect, Why::NoActivity) => Some("nothing tells whether they are used"),
         (Verdict::Suspect, Why::Busy) => Some("but they are in use"),
+        (Verdict::Suspect, Why::FewMoments) => {
+            Some("they came at a few moments, which may have been all")
+        }
         (Verdict::Suspect, Why::FewLives) => Some("closing has not clearly stopped yet"),
         (Verdict::Leak, Why::Labelled) => Some("labelled a leak"),
+        (Verdict::Leak, Why::Stopped) => Some("no more come at present"),
         _ => None,
     }
 }

@@ -351,3 +351,30 @@ fn a_pool_whose_peers_hung_up_is_no_leak() {
     (1..20).for_each(|at| shut(&mut snapshot, at * 150_000));
     assert_eq!(verdict(&snapshot), Verdict::Leak);
 }
+
+/// Clients that sent all of their request and closed that half wait for twelve
+/// minutes and more, and ever more of them do.
+#[test]
+fn half_closed_clients_that_wait_for_long_are_no_leak() {
+    let ask = |peer_waits| {
+        let mut snapshot = empty();
+        let server = site(&mut snapshot, Kind::Sockets, 5_000);
+        for at in 0..60 {
+            let born_ms = HOUR_MS - 720_000 - at * 40_000;
+            hold(&mut snapshot, server, born_ms, Some(HOUR_MS - born_ms));
+            let open = snapshot.descriptors.last_mut().expect("just pushed");
+            let fact = open.fact.as_mut().expect("with a fact");
+            fact.blocked = Some(false);
+            let socket = fact.socket.as_mut().expect("a socket");
+            (socket.state, socket.send_queue) = (Some("CLOSE_WAIT".into()), Some(0));
+            (socket.heard_ms, socket.peer_waits) = (Some(HOUR_MS - born_ms), peer_waits);
+        }
+        verdicts(&said(&snapshot, &Context::default()))
+    };
+    assert_eq!(ask(true), [(Kind::Sockets, Verdict::Suspect)]);
+    assert_eq!(
+        ask(false)[0],
+        (Kind::Sockets, Verdict::Leak),
+        "they have gone"
+    );
+}

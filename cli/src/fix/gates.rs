@@ -13,7 +13,7 @@ use crate::kernel::Kind::{Epoll, Eventfd};
 use crate::model::{FixGate, Verdict};
 use crate::snapshot::facts::{RegistrationFact, StaleFact};
 use crate::snapshot::{Descriptor, FdFact, Snapshot, SocketFact};
-use crate::units::span;
+use crate::units::{span, told_apart};
 
 /// Least age and idleness, unless `--min-age` says otherwise.
 const FLOOR: Duration = Duration::from_secs(300);
@@ -112,7 +112,10 @@ pub fn timer(case: &Case<'_>) -> Vec<FixGate> {
     gates.push(gate(
         "unread",
         timer.unread_ticks > 0,
-        format!("{} expirations that nobody read", timer.unread_ticks),
+        match timer.unread_ticks {
+            1 => "1 expiration that nobody read".to_owned(),
+            n => format!("{n} expirations that nobody read"),
+        },
     ));
     gates
 }
@@ -220,6 +223,15 @@ fn not_waited_on(case: &Case<'_>) -> FixGate {
     gate("in use", open, said)
 }
 
+/// A span beside the least that is asked: where it falls short, that is seen.
+pub(super) fn beside(is_s: f64, least_s: f64) -> (String, String) {
+    if is_s >= least_s {
+        (span(is_s), span(least_s))
+    } else {
+        told_apart(is_s, least_s)
+    }
+}
+
 /// The least age.
 fn floor(case: &Case<'_>) -> f64 {
     floor_of(case.protection, case.found.kind, case.min_age)
@@ -281,9 +293,18 @@ fn not_locked(case: &Case<'_>) -> FixGate {
 /// themselves, and may do so only at their end.
 fn wakes_nobody(case: &Case<'_>) -> FixGate {
     let (open, said) = match fact(case) {
-        Some(fact) if fact.what == Eventfd.name() => (false, "an eventfd"),
-        Some(fact) if fact.what == Epoll.name() => (false, "an epoll"),
-        Some(fact) if fact.self_pipe => (false, "a pipe to itself that its epoll watches"),
+        Some(fact) if fact.what == Eventfd.name() => (
+            false,
+            "an eventfd: the program may need it at its end only, and the kernel may signal it",
+        ),
+        Some(fact) if fact.what == Epoll.name() => (
+            false,
+            "an epoll: it passes on events of all that it watches",
+        ),
+        Some(fact) if fact.self_pipe => (
+            false,
+            "a pipe to itself that its epoll watches: it wakes itself by it, perhaps at its end only",
+        ),
         _ => (true, "nothing that it wakes itself with"),
     };
     gate("wake-up", open, said)
@@ -310,11 +331,11 @@ fn old_enough(case: &Case<'_>) -> FixGate {
     let lives = lifetimes(stats).map_or(0.0, |lives| LIVES * lives.p99_s);
     let least = lives.max(floor(case));
     match case.snapshot.descriptor_age_s(case.open) {
-        Some(age) => gate(
-            "age",
-            age >= least,
-            format!("{} old, at least {} is asked", span(age), span(least)),
-        ),
+        Some(age) => {
+            let (age_said, least_said) = beside(age, least);
+            let said = format!("{age_said} old, at least {least_said} is asked");
+            gate("age", age >= least, said)
+        }
         None => gate("age", false, "its age is not known"),
     }
 }
@@ -355,11 +376,8 @@ pub(super) fn idle(case: &Case<'_>, idle_s: Option<f64>) -> FixGate {
         woken,
         case.protection.first_look_s(case.snapshot.facts.taken_at),
     );
-    let said = format!(
-        "none for {}, at least {} is asked{why}",
-        span(idle),
-        span(least)
-    );
+    let (idle_said, least_said) = beside(idle, least);
+    let said = format!("none for {idle_said}, at least {least_said} is asked{why}");
     gate("traffic", idle >= least, said)
 }
 

@@ -11,9 +11,10 @@ use std::os::fd::AsFd;
 use super::means::{Means, settle_with};
 use super::outside::{self, Untouched};
 use super::unix;
-use crate::kernel::Sockets;
+use crate::kernel::descriptors::Depth;
 use crate::kernel::sockets::State;
 use crate::kernel::threads::SigPipe;
+use crate::kernel::{Descriptors, Sockets};
 use crate::model::{Fix, FixItem, FixOutcome};
 use rustix::io::Errno;
 
@@ -71,9 +72,9 @@ fn bears(item: &mut FixItem, answer: Result<FixOutcome, Untouched>) -> bool {
 fn ended(means: &Means, item: &mut FixItem) -> bool {
     let copy = means.hold.object(item);
     match copy.and_then(|copy| outside::hang_up(copy.as_fd())) {
-        // NOTCONN: its peer has reset the connection meanwhile.
-        Ok(()) | Err(Untouched::Kernel(Errno::NOTCONN)) => return true,
-        Err(Untouched::Vanished) => item.outcome = Some(FixOutcome::ClosedByOwner),
+        // NOTCONN: its peer has reset the connection meanwhile. Who closed what
+        // has vanished is looked at next.
+        Ok(()) | Err(Untouched::Vanished | Untouched::Kernel(Errno::NOTCONN)) => return true,
         Err(why) => settle_with(item, Err(why)),
     }
     false
@@ -87,8 +88,9 @@ pub fn verify(means: &Means, items: &mut [FixItem], hung_up: &[usize]) {
     if left.is_empty() {
         return;
     }
-    let inodes = left.iter().map(|at| items[*at].object.1).collect();
-    let connected = connected(means, &inodes);
+    let Some(connected) = connected(means) else {
+        return;
+    };
     for at in left {
         let item = &mut items[at];
         let gone = !connected.contains(&item.object.1);
@@ -106,13 +108,19 @@ pub fn verify(means: &Means, items: &mut [FixItem], hung_up: &[usize]) {
     }
 }
 
-/// Which of these inodes are of sockets that something could still be sent
-/// through; a socket that is gone is in no list.
-fn connected(means: &Means, wanted: &HashSet<u64>) -> HashSet<u64> {
-    let listed = Sockets::listed(&means.dir, wanted);
+/// Inodes of the sockets that something could still be sent through.
+fn connected(means: &Means) -> Option<HashSet<u64>> {
+    let mut open = Descriptors::read(&means.dir, Depth::Facts).ok()?;
+    let sockets = Sockets::read(&means.dir, &mut open);
     let sends = |inode: &u64| {
-        let state = listed.get(*inode).and_then(|socket| socket.state);
+        let state = sockets.get(*inode).and_then(|socket| socket.state);
         matches!(state, Some(State::Established | State::CloseWait))
     };
-    wanted.iter().copied().filter(sends).collect()
+    Some(
+        open.open
+            .iter()
+            .map(|one| one.inode)
+            .filter(sends)
+            .collect(),
+    )
 }

@@ -7,14 +7,14 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use super::gates::{Case, gate, idle_floor, not_infrastructure};
+use super::gates::{Case, beside, gate, idle_floor, not_infrastructure};
 use super::inside::Inside;
 use super::lost::{Search, reading_library, reads_scripts, search};
 use super::owners::Owner;
 use crate::kernel::{Kind as Seen, ProcDir, maps, text};
 use crate::model::{Fix, FixGate, FixItem, FixSearch};
 use crate::snapshot::{FdFact, Snapshot};
-use crate::units::{count, span};
+use crate::units::count;
 
 /// A search that takes longer finds nothing lost.
 const SEARCH_WITHIN: Duration = Duration::from_secs(30);
@@ -28,7 +28,7 @@ pub struct Whole<'a> {
     reader: Result<(), String>,
     mapped: HashSet<u64>,
     outside_hooks: Option<&'static str>,
-    watched: Option<HashSet<i32>>,
+    watched: HashSet<i32>,
     inside: Option<&'a Inside>,
     asked: bool,
 }
@@ -49,7 +49,7 @@ impl<'a> Whole<'a> {
             .filter(|fact| fact.what == Seen::IoUring.name())
             .count();
         let aio = mappings.iter().any(|map| map.path.starts_with("/[aio]"));
-        let watched = snapshot.facts.registrations.as_ref();
+        let watched = snapshot.facts.registrations.iter().flatten();
         Self {
             reader,
             mapped: mappings.iter().map(|map| map.inode).collect(),
@@ -58,7 +58,7 @@ impl<'a> Whole<'a> {
                 (_, true) => Some("asynchronous I/O"),
                 _ => None,
             },
-            watched: watched.map(|all| all.iter().map(|one| one.fd).collect()),
+            watched: watched.map(|one| one.fd).collect(),
             inside,
             asked,
             dir,
@@ -124,17 +124,18 @@ pub fn gates(case: &Case<'_>, whole: &Whole<'_>) -> Vec<FixGate> {
             Some(what) => gate("kernel", false, format!("it uses {what}")),
         },
     ];
-    gates.push(unwatched(whole, fact.fd));
+    let watched = whole.watched.contains(&fact.fd);
+    gates.push(gate(
+        "epoll",
+        !watched,
+        if watched {
+            "an epoll watches it"
+        } else {
+            "no epoll watches it"
+        },
+    ));
     gates.extend(socket(case, fact));
     gates
-}
-
-fn unwatched(whole: &Whole<'_>, fd: i32) -> FixGate {
-    match whole.watched.as_ref().map(|watched| watched.contains(&fd)) {
-        Some(false) => gate("epoll", true, "no epoll watches it"),
-        Some(true) => gate("epoll", false, "an epoll watches it"),
-        None => gate("epoll", false, "what epolls watch was not looked at"),
-    }
 }
 
 /// A program may know a number by its place alone, in a set of bits or a table
@@ -179,11 +180,11 @@ fn not_shared(case: &Case<'_>, whole: &Whole<'_>, fact: &FdFact) -> FixGate {
 fn unused(case: &Case<'_>) -> FixGate {
     let least = idle_floor(case);
     match case.snapshot.idle_s(case.open) {
-        Some(idle) => gate(
-            "use",
-            idle >= least,
-            format!("none for {}, at least {} is asked", span(idle), span(least)),
-        ),
+        Some(idle) => {
+            let (idle_said, least_said) = beside(idle, least);
+            let said = format!("none for {idle_said}, at least {least_said} is asked");
+            gate("use", idle >= least, said)
+        }
         None => gate("use", false, "not all uses of it are seen"),
     }
 }

@@ -26,9 +26,7 @@ use crate::snapshot::take::moment_of;
 const SINCE_MINOR: u32 = 2;
 /// Those older than this give no memory back.
 pub const GIVES_BACK_SINCE_MINOR: u32 = 4;
-/// Between two looks at the answers: at first, for targets that are busy,
-const FIRST_BEAT: Duration = Duration::from_micros(50);
-/// and at last.
+/// Between two looks at the answers.
 const BEAT: Duration = Duration::from_millis(2);
 /// The target's clock has steps: a command is over for it so much later.
 const STEP: Duration = Duration::from_millis(50);
@@ -56,6 +54,11 @@ pub enum Reply {
     },
     /// The target came by no hook in time: it was not begun
     Pending,
+    /// It was begun, and had not come to its end in time
+    Unfinished {
+        /// How long it had been seen at work
+        for_ms: u64,
+    },
     /// The target ended
     Ended,
 }
@@ -75,6 +78,8 @@ struct Posted {
     order: usize,
     slot: usize,
     ready: u64,
+    /// When it was first seen to be carried out
+    begun: Option<Instant>,
 }
 
 impl Mailbox {
@@ -162,7 +167,12 @@ impl Mailbox {
             }
             if let Some(sequence) = self.free(slot)? {
                 let ready = self.put(slot, sequence, &orders[order], expires_ms)?;
-                posted.push(Posted { order, slot, ready });
+                posted.push(Posted {
+                    order,
+                    slot,
+                    ready,
+                    begun: None,
+                });
             }
         }
         if !posted.is_empty() {
@@ -187,6 +197,14 @@ impl Mailbox {
             Phase::Free | Phase::Done | Phase::Expired => true,
         };
         Ok(free.then_some(state.sequence.wrapping_add(1)))
+    }
+
+    /// Whether the target is at a command that somebody gave it.
+    #[must_use]
+    pub fn is_at_work(&self) -> bool {
+        let state = |slot| MailState::unpack(self.word(slot, offset_of!(MailSlot, state)).ok()?);
+        let runs = |slot| state(slot).is_some_and(|state| state.phase == Phase::Running);
+        (0..self.slots).any(runs)
     }
 
     fn is_over(&self, expires_ms: u64) -> bool {
@@ -218,11 +236,11 @@ impl Mailbox {
         replies: &mut [Reply],
     ) -> io::Result<bool> {
         let all = posted.len();
-        let (mut answered, mut beat) = (0, FIRST_BEAT);
+        let mut answered = 0;
         while !posted.is_empty() && Instant::now() < until + 2 * STEP {
             let mut left = Vec::new();
-            for one in posted {
-                match self.answer(&one)? {
+            for mut one in posted {
+                match self.answer(&mut one)? {
                     Some(reply) => {
                         answered += usize::from(reply != Reply::Pending);
                         replies[one.order] = reply;
@@ -238,16 +256,19 @@ impl Mailbox {
                 return Ok(false);
             }
             if !posted.is_empty() {
-                std::thread::sleep(beat);
-                beat = BEAT.min(beat * 2);
+                std::thread::sleep(BEAT);
             }
+        }
+        for (one, since) in posted.iter().filter_map(|one| Some((one, one.begun?))) {
+            let for_ms = since.elapsed().as_millis() as u64;
+            replies[one.order] = Reply::Unfinished { for_ms };
         }
         // Over: the target begins none of these any more.
         posted.iter().try_for_each(|one| self.withdraw(one))?;
         Ok(answered == all)
     }
 
-    fn answer(&self, one: &Posted) -> io::Result<Option<Reply>> {
+    fn answer(&self, one: &mut Posted) -> io::Result<Option<Reply>> {
         let state = MailState::unpack(self.word(one.slot, offset_of!(MailSlot, state))?);
         let sequence = MailState::unpack(one.ready).map(|ready| ready.sequence);
         let Some(state) = state.filter(|state| Some(state.sequence) == sequence) else {
@@ -255,7 +276,11 @@ impl Mailbox {
             return Ok(Some(Reply::Pending));
         };
         let reply = match state.phase {
-            Phase::Ready | Phase::Running => return Ok(None),
+            Phase::Ready => return Ok(None),
+            Phase::Running => {
+                one.begun.get_or_insert_with(Instant::now);
+                return Ok(None);
+            }
             Phase::Free | Phase::Expired => Reply::Pending,
             Phase::Done => self.reply(one.slot)?,
         };

@@ -14,13 +14,12 @@
 //! - [`hangup`]: ends a connection whose owner took no notice of its end of file
 //! - [`caches`]: gives free memory back, apart from all else
 //! - [`limit`]: the soft limit on descriptors
+//! - [`life`]: whether it is still the program that was looked at
 //! - [`losing`]: the conditions for closing what a program has lost;
 //!   [`lost`]: whether it may still know a number
 //! - [`inside`]: has the target close what it lost and stop its timers, through
 //!   its [`mailbox`]
-//! - [`means`]: the ways to a process; [`acts`]: what is done from outside, in
-//!   batches; [`ends`]: connections, a few at a time
-//! - [`pace`]: how fast, and the log that goes ahead
+//! - [`means`]: what is done to one item, by its action
 //! - [`retire`]: parks unused files, closes them after a quarantine
 //! - [`batch`]: many of those at once, each verified
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
@@ -32,10 +31,8 @@
 //! Nothing that the program may still use is closed: a socket's owner is shown
 //! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
-pub mod acts;
 pub mod batch;
 pub mod caches;
-pub mod ends;
 pub mod epoll;
 #[cfg(feature = "forced-verdicts")]
 pub mod forced;
@@ -43,6 +40,7 @@ pub mod gates;
 pub mod hangup;
 pub mod inside;
 pub mod ladder;
+pub mod life;
 pub mod limit;
 pub mod losing;
 pub mod lost;
@@ -50,7 +48,6 @@ pub mod mailbox;
 pub mod means;
 pub mod outside;
 pub mod owners;
-pub mod pace;
 pub mod plan;
 pub mod posix;
 pub mod preview;

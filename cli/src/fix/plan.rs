@@ -68,6 +68,10 @@ pub fn plan(
     } = maker;
     let search = losing::judge(&whole, &mut items, &candidates);
     items.iter_mut().for_each(prefer_closing);
+    for item in &mut items {
+        // What no waiting changes comes first.
+        item.gates.sort_by_key(|gate| !gate.is_of_process());
+    }
     FixReport {
         schema: FixReport::SCHEMA.to_owned(),
         taken_at: snapshot.facts.taken_at,
@@ -77,7 +81,6 @@ pub fn plan(
         limit: None,
         caches: Vec::new(),
         search,
-        took: None,
         stopped: None,
         notes: notes(&owners),
     }
@@ -107,14 +110,9 @@ pub fn confirm(first: FixReport, second: FixReport) -> FixReport {
         })
         .collect();
     let search = second.search.or(first.search);
-    let took = match (first.took, second.took) {
-        (Some(first), Some(second)) => Some(first.and(&second)),
-        (first, second) => first.or(second),
-    };
     FixReport {
         items,
         search,
-        took,
         ..first
     }
 }

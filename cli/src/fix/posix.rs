@@ -1,12 +1,11 @@
 //! POSIX timers that leak: from finding to item. The target stops them itself.
 
-use super::gates::{floor_of, gate, process, verdict};
+use super::gates::{beside, floor_of, gate, process, verdict};
 use super::inside::Inside;
 use super::plan::Wish;
 use crate::detect::Found;
 use crate::model::{Fix, FixGate, FixItem, Kind};
 use crate::snapshot::{Snapshot, Thing, ThingState};
-use crate::units::span;
 
 /// The items of a finding's POSIX timers.
 #[must_use]
@@ -87,15 +86,11 @@ fn old_enough(snapshot: &Snapshot, thing: &Thing, wish: &Wish) -> FixGate {
     let least = floor_of(&wish.protection, Kind::Timers, wish.min_age);
     let last = thing.used_ms.max(thing.born_ms);
     match last.map(|ms| snapshot.age_s(ms)) {
-        Some(age) => gate(
-            "age",
-            age >= least,
-            format!(
-                "set, or asked, {} ago, at least {} is asked",
-                span(age),
-                span(least)
-            ),
-        ),
+        Some(age) => {
+            let (age_said, least_said) = beside(age, least);
+            let said = format!("set, or asked, {age_said} ago, at least {least_said} is asked");
+            gate("age", age >= least, said)
+        }
         None => gate("age", false, "its age is not known"),
     }
 }

@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use super::life::{Change, Life, is_alive};
 use crate::kernel::{ProcDir, text, threads};
 use procfs::FromRead;
 
@@ -37,8 +38,8 @@ pub struct Pulse {
 /// What goes wrong, in words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Harm {
-    /// It ended
-    Ended,
+    /// It is no more, or stands still
+    Changed(Change),
     /// A thread of it wants far more CPU than before, and rests no more
     Spins {
         /// Per cent of one core now
@@ -51,7 +52,7 @@ pub enum Harm {
 impl std::fmt::Display for Harm {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Ended => write!(out, "the process ended"),
+            Self::Changed(change) => change.fmt(out),
             Self::Spins {
                 percent,
                 usual_percent,
@@ -92,7 +93,10 @@ impl Pulse {
     }
 
     /// What went wrong since the last time this was asked, if anything did.
-    pub fn harm(&mut self) -> Option<Harm> {
+    pub fn harm(&mut self, life: &Life) -> Option<Harm> {
+        if let Some(change) = life.change() {
+            return Some(Harm::Changed(change));
+        }
         let mut spinning = self.restless();
         for _ in 0..AGAIN {
             if spinning.is_empty() {
@@ -102,8 +106,8 @@ impl Pulse {
             let again = self.restless();
             spinning.retain(|tid, _| again.contains_key(tid));
         }
-        if !is_alive(&self.dir) {
-            return Some(Harm::Ended);
+        if let Some(change) = life.end() {
+            return Some(Harm::Changed(change));
         }
         let percent = |share: f64| (share * 100.0).round() as u32;
         let worst = spinning.iter().max_by(|a, b| a.1.total_cmp(b.1));
@@ -203,13 +207,6 @@ fn asked(dir: &ProcDir) -> HashMap<i32, Asked> {
         .collect()
 }
 
-/// A zombie is not.
-fn is_alive(dir: &ProcDir) -> bool {
-    let stat = dir.read("stat").ok();
-    let stat = stat.and_then(|bytes| procfs::process::Stat::from_read(&bytes[..]).ok());
-    stat.is_some_and(|stat| !matches!(stat.state, 'Z' | 'X') || stat.num_threads > 1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -221,10 +218,15 @@ mod tests {
         shell.spawn().unwrap()
     }
 
+    fn harm(pulse: &mut Pulse) -> Option<Harm> {
+        let life = Life::of(pulse.dir.pid()).unwrap();
+        pulse.harm(&life)
+    }
+
     fn spins(pulse: &mut Pulse) -> bool {
         pulse.begin();
         std::thread::sleep(Duration::from_millis(300));
-        matches!(pulse.harm(), Some(Harm::Spins { .. }))
+        matches!(harm(pulse), Some(Harm::Spins { .. }))
     }
 
     #[test]
@@ -232,12 +234,13 @@ mod tests {
         let mut child = shell("read line; while :; do :; done");
         let mut pulse = Pulse::take(child.id() as i32, Duration::from_millis(50)).unwrap();
         std::thread::sleep(Duration::from_millis(300));
-        assert_eq!(pulse.harm(), None);
+        assert_eq!(harm(&mut pulse), None);
+        let life = Life::of(child.id() as i32).unwrap();
         drop(child.stdin.take());
         assert!((0..20).any(|_| spins(&mut pulse)));
         child.kill().unwrap();
         child.wait().unwrap();
-        assert_eq!(pulse.harm(), Some(Harm::Ended));
+        assert_eq!(pulse.harm(&life), Some(Harm::Changed(Change::Ended)));
     }
 
     #[test]

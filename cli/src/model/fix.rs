@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Fix as Action, FixTook, Kind, Process};
+use super::{Fix as Action, Kind, Process};
 
 /// A plan, and after it was carried out, what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,9 +28,6 @@ pub struct FixReport {
     /// The latest search of the program's memory for descriptors' numbers
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<FixSearch>,
-    /// Where the time went
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub took: Option<FixTook>,
     /// Why it stopped early, if it did
     pub stopped: Option<String>,
     /// What else a reader should know, one sentence each
@@ -193,6 +190,12 @@ pub enum FixMeans {
 }
 
 impl FixMeans {
+    /// Whether the program's own threads do it.
+    #[must_use]
+    pub fn is_inside(self) -> bool {
+        !matches!(self, Self::PageOut | Self::Runtime)
+    }
+
     /// The word for a person.
     #[must_use]
     pub fn words(self) -> &'static str {
@@ -278,6 +281,15 @@ pub struct FixGate {
     pub fact: String,
 }
 
+impl FixGate {
+    /// Whether it is shut for all objects of the process alike.
+    #[must_use]
+    pub fn is_of_process(&self) -> bool {
+        const NAMES: [&str; 6] = ["running", "process", "scripts", "inside", "kernel", "asked"];
+        !self.open && NAMES.contains(&self.name.as_str())
+    }
+}
+
 /// What came of one item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -308,6 +320,8 @@ pub enum FixOutcome {
     Pending,
     /// The kernel refused
     Failed,
+    /// It could not be written to the log, without which it could not be set back
+    NotLogged,
 }
 
 impl FixOutcome {
@@ -359,6 +373,10 @@ impl FixOutcome {
                  end of file that it has been shown; ask again later."
             }
             Self::Failed => "Failed: the kernel refused, and it is as it was.",
+            Self::NotLogged => {
+                "Not done: the log cannot be written, and without it this could not be set back; free some space \
+                 there, or name another folder in MEMGUARD_STATE."
+            }
         }
     }
 
@@ -379,6 +397,7 @@ impl FixOutcome {
             Self::Vanished => "gone by itself",
             Self::Pending => "pending (idle)",
             Self::Failed => "failed",
+            Self::NotLogged => "not done: no log",
         }
     }
 }

@@ -12,7 +12,6 @@ mod memory;
 mod merge;
 mod process;
 mod report;
-mod took;
 mod undo;
 
 pub use cache::Cache;
@@ -30,5 +29,4 @@ pub use report::{
     Overhead, Report, Resource, Share, Stays, SuppressedRule, Survivors, TimerState, Totals,
     Verdict,
 };
-pub use took::{FixStep, FixTook, milliseconds};
 pub use undo::{Undo, UndoItem};

@@ -406,3 +406,19 @@ pub fn bad_closes() -> Vec<BadClose> {
     };
     vec![both, first]
 }
+
+/// A plan without anything in it.
+pub fn fix() -> FixReport {
+    FixReport {
+        schema: FixReport::SCHEMA.to_owned(),
+        taken_at: "2026-01-02T03:04:05Z".parse().expect("a time"),
+        process: process(),
+        dry_run: true,
+        items: Vec::new(),
+        limit: None,
+        caches: Vec::new(),
+        search: None,
+        stopped: None,
+        notes: Vec::new(),
+    }
+}

@@ -1,5 +1,7 @@
 //! What rules do to a report.
 
+use super::index::Index;
+use super::lsan::Suppression;
 use super::matching::Part;
 use super::{Rule, Rules, Then};
 use crate::detect::health::health;
@@ -8,18 +10,60 @@ use crate::model::{Finding, Report, Resource, SuppressedRule, Verdict};
 impl Rules {
     /// Applies all of them in their order, and judges the health anew.
     pub fn apply(&self, report: &mut Report) {
-        for rule in &self.rules {
+        let index = Index::of(self, &report.findings);
+        let mut findings = Findings::of(std::mem::take(&mut report.findings));
+        for (at, rule) in self.rules.iter().enumerate() {
             if rule.when.is_process(&report.process) {
-                let hidden = rule.apply(&mut report.findings);
+                let hidden = rule.apply(&mut findings, index.about(at));
                 add(report, &rule.name, hidden);
             }
         }
-        for suppression in &self.suppressions {
-            let hidden = keep(&mut report.findings, |finding| !suppression.hides(finding));
+        for (at, suppression) in self.suppressions.iter().enumerate() {
+            let about = index.about(self.rules.len() + at);
+            let hidden = findings.suppress(suppression, about);
             add(report, &suppression.name, hidden);
         }
+        report.findings = findings.left();
         report.findings.sort_by_key(|finding| finding.verdict);
         report.health = health(report);
+    }
+}
+
+/// The findings of a report, in their places, and which are hidden.
+struct Findings {
+    all: Vec<Finding>,
+    hidden: Vec<bool>,
+}
+
+impl Findings {
+    fn of(all: Vec<Finding>) -> Self {
+        let hidden = vec![false; all.len()];
+        Self { all, hidden }
+    }
+
+    /// Those of some places that are still shown.
+    fn shown(&self, places: &[usize]) -> Vec<usize> {
+        let places = places.iter().copied();
+        places.filter(|at| !self.hidden[*at]).collect()
+    }
+
+    fn suppress(&mut self, suppression: &Suppression, about: &[usize]) -> Hidden {
+        let mut hidden = Hidden::default();
+        for at in self.shown(about) {
+            if suppression.hides(&self.all[at]) {
+                hidden.findings += 1;
+                hidden.objects = hidden.objects.saturating_add(self.all[at].count);
+                self.hidden[at] = true;
+            }
+        }
+        hidden
+    }
+
+    fn left(self) -> Vec<Finding> {
+        let both = self.all.into_iter().zip(self.hidden);
+        both.filter(|(_, hidden)| !hidden)
+            .map(|(finding, _)| finding)
+            .collect()
     }
 }
 
@@ -40,51 +84,37 @@ fn add(report: &mut Report, rule: &str, hidden: Hidden) {
     }
 }
 
-/// Removes the findings that are not wanted.
-fn keep(findings: &mut Vec<Finding>, wanted: impl Fn(&Finding) -> bool) -> Hidden {
-    let mut hidden = Hidden::default();
-    findings.retain(|finding| {
-        let kept = wanted(finding);
-        if !kept {
-            hidden.findings += 1;
-            hidden.objects = hidden.objects.saturating_add(finding.count);
-        }
-        kept
-    });
-    hidden
-}
-
 impl Rule {
-    fn apply(&self, findings: &mut Vec<Finding>) -> Hidden {
-        let parts: Vec<Part> = findings.iter().map(|one| self.when.part_of(one)).collect();
-        let within = self.within_expected(findings, &parts);
-        let mut objects = 0u64;
-        for (finding, part) in findings.iter_mut().zip(&parts) {
+    fn apply(&self, findings: &mut Findings, about: &[usize]) -> Hidden {
+        let about = findings.shown(about);
+        let part = |at: &usize| self.when.part_of(&findings.all[*at]);
+        let parts: Vec<Part> = about.iter().map(part).collect();
+        let within = self.within_expected(&findings.all, &about, &parts);
+        let mut hidden = Hidden::default();
+        for (at, part) in about.into_iter().zip(&parts) {
+            let finding = &mut findings.all[at];
             let fine = self.then.fine(finding, part, within);
             let count = fine.count(finding);
-            objects = objects.saturating_add(count);
+            hidden.objects = hidden.objects.saturating_add(count);
             if count > 0 && count < finding.count {
                 self.take_out(finding, &fine);
             } else if count > 0 {
-                finding.count = 0;
+                findings.hidden[at] = true;
+                hidden.findings += 1;
             } else if *part == Part::Whole {
                 self.mark(finding, within);
             }
         }
-        let gone = keep(findings, |finding| finding.count > 0);
-        Hidden {
-            findings: gone.findings,
-            objects,
-        }
+        hidden
     }
 
     /// `expect` counts all that the rule is about in the process, since a pool
     /// may be filled from several places.
-    fn within_expected(&self, findings: &[Finding], parts: &[Part]) -> Option<bool> {
-        let counts = findings
+    fn within_expected(&self, all: &[Finding], about: &[usize], parts: &[Part]) -> Option<bool> {
+        let counts = about
             .iter()
             .zip(parts)
-            .map(|(one, part)| part.count(one));
+            .map(|(at, part)| part.count(&all[*at]));
         let held = counts.fold(0, u64::saturating_add);
         self.then.expect.map(|expected| held <= expected)
     }

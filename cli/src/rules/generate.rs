@@ -26,16 +26,19 @@ pub fn rules_for(report: &Report, all: bool) -> String {
         .iter()
         .map(|finding| all || finding.verdict < Verdict::Early)
         .collect();
-    let mut text = String::new();
+    let (mut text, mut written) = (String::new(), Rules::default());
     for (finding, _) in report
         .findings
         .iter()
         .zip(&shown)
         .filter(|(_, shown)| **shown)
     {
-        let covered = parsed(&text).is_some_and(|rules| hides(&rules, report, finding));
-        if !covered {
-            text.push_str(&rule_for(report, finding, &shown));
+        if !hides(&written, report, finding) {
+            let rule = rule_for(report, finding, &shown);
+            written
+                .rules
+                .extend(parsed(&rule).into_iter().flat_map(|one| one.rules));
+            text.push_str(&rule);
         }
     }
     if text.is_empty() {

@@ -52,6 +52,15 @@ fn one(file: &str, number: usize, line: &str) -> Result<Suppression, RuleError> 
 }
 
 impl Suppression {
+    /// What stands in every text that it fits; may be empty.
+    #[must_use]
+    pub fn literal(&self) -> &str {
+        let pattern = self.pattern.strip_prefix('^').unwrap_or(&self.pattern);
+        let until_end = pattern.split('$').next().unwrap_or_default();
+        let pieces = until_end.split('*');
+        pieces.max_by_key(|piece| piece.len()).unwrap_or_default()
+    }
+
     /// Whether it hides a finding.
     #[must_use]
     pub fn hides(&self, finding: &Finding) -> bool {
@@ -126,6 +135,8 @@ mod tests {
             ("*", "x"),
         ] {
             assert!(fits(pattern, text), "{pattern} {text}");
+            let one = &parse("s", &format!("leak:{pattern}")).unwrap()[0];
+            assert!(text.contains(one.literal()), "{pattern} {text}");
         }
         for (pattern, text) in [
             ("foo", "baz"),

@@ -51,7 +51,47 @@ impl Part {
     }
 }
 
+/// What a finding must have for a rule to be about any of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needle<'a> {
+    /// That id
+    Id(&'a str),
+    /// That in a name of its stack or in a path of its objects
+    Text(&'a str),
+    /// One of these ports at an object
+    Ports(&'a [u16]),
+    /// Nothing that can be looked for
+    Any,
+}
+
+impl<'a> Needle<'a> {
+    /// Texts of one letter are everywhere.
+    pub fn text(literal: &'a str) -> Self {
+        if literal.len() < 2 {
+            Self::Any
+        } else {
+            Self::Text(literal)
+        }
+    }
+}
+
 impl When {
+    /// What to look for, for all findings that the rule may be about.
+    #[must_use]
+    pub fn needle(&self) -> Needle<'_> {
+        if let Some(id) = &self.id {
+            return Needle::Id(id);
+        }
+        let globs = [&self.function, &self.module, &self.file, &self.path];
+        let globs = globs.into_iter().flatten().chain(&self.stack);
+        let literals = globs.map(Glob::literal);
+        let longest = literals.max_by_key(|literal| literal.len()).unwrap_or("");
+        match Needle::text(longest) {
+            Needle::Any if !self.port.is_empty() => Needle::Ports(&self.port),
+            needle => needle,
+        }
+    }
+
     /// Whether the rule is about this process.
     #[must_use]
     pub fn is_process(&self, process: &Process) -> bool {

@@ -9,13 +9,15 @@
 //! - [`toml`]: `memguard.toml`, with file and line where it is wrong
 //! - [`care`]: what of it is for `fix`
 //! - [`lsan`]: suppression files of LeakSanitizer
-//! - [`pattern`]: globs and networks; [`matching`]: what a rule is about
+//! - [`pattern`]: globs and networks; [`matching`]: what a rule is about;
+//!   [`index`]: of many rules, those that may be about a finding
 //! - [`apply`]: what it does; [`generate`]: rules for findings, to paste
 
 pub mod apply;
 mod caches;
 pub mod care;
 pub mod generate;
+mod index;
 pub mod lsan;
 pub mod matching;
 pub mod pattern;
@@ -111,10 +113,4 @@ pub struct RuleError {
     pub line: usize,
     /// What is wrong and what to do
     pub sentence: String,
-}
-
-/// The line of a byte of a text, from 1.
-fn line_of(text: &str, at: usize) -> usize {
-    let before = text.as_bytes().iter().take(at);
-    1 + before.filter(|byte| **byte == b'\n').count()
 }

@@ -1,13 +1,16 @@
 //! The patterns of rules: globs over names and paths, and networks.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::OnceLock;
 
 use globset::{GlobBuilder, GlobMatcher};
 
 /// `*`, `?`, `[a-z]`, `{a,b}` and, in paths, `**`; `\` makes them plain.
 #[derive(Debug, Clone)]
 pub struct Glob {
-    matcher: GlobMatcher,
+    written: globset::Glob,
+    /// Made when it is first asked: most of many rules never are
+    matcher: OnceLock<GlobMatcher>,
     has_folder: bool,
     /// What it can be told by before the matcher is asked, which takes long
     literal: Literal,
@@ -89,7 +92,8 @@ impl Glob {
             .build()
             .map_err(|error| error.kind().to_string())?;
         Ok(Self {
-            matcher: glob.compile_matcher(),
+            written: glob,
+            matcher: OnceLock::new(),
             has_folder: text.contains('/'),
             literal: Literal::of(text),
         })
@@ -101,7 +105,23 @@ impl Glob {
         if self.literal.whole {
             return text == self.literal.start;
         }
-        self.literal.may_fit(text) && self.matcher.is_match(text)
+        self.literal.may_fit(text) && self.matcher().is_match(text)
+    }
+
+    fn matcher(&self) -> &GlobMatcher {
+        self.matcher.get_or_init(|| self.written.compile_matcher())
+    }
+
+    /// What stands in every text that it fits, paths with their folders; may
+    /// be empty.
+    #[must_use]
+    pub fn literal(&self) -> &str {
+        let (start, longest) = (&self.literal.start, &self.literal.longest);
+        if start.len() > longest.len() {
+            start
+        } else {
+            longest
+        }
     }
 
     /// Whether it is this path or, without a slash in it, its file name.
@@ -300,7 +320,8 @@ mod tests {
             glob in "[ab/*?.\\\\{},\\[\\]]{0,8}", text in "[ab/.]{0,8}", path: bool
         ) {
             if let Ok(glob) = Glob::new(&glob, path) {
-                prop_assert_eq!(glob.is(&text), glob.matcher.is_match(&text), "{:?}", glob.literal);
+                prop_assert_eq!(glob.is(&text), glob.matcher().is_match(&text), "{:?}", glob.literal);
+                prop_assert!(!glob.is(&text) || text.contains(glob.literal()));
             }
         }
 

@@ -11,7 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::care::Care;
 use super::pattern::{Glob, Network};
-use super::{Limits, Rule, RuleError, Then, When, caches, line_of};
+use super::{Limits, Rule, RuleError, Then, When, caches};
 use crate::args::parse_span;
 use crate::model::{Kind, Verdict};
 
@@ -54,7 +54,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Rule>, RuleError> {
 /// # Errors
 /// The first thing in it that is wrong.
 pub fn read(file: &str, text: &str) -> Result<Written, RuleError> {
-    let source = Source { file, text };
+    let source = Source::new(file, text);
     let document = DeTable::parse(text).map_err(|error| source.broken(&error))?;
     let mut written = Written::default();
     for (name, value) in document.get_ref() {
@@ -89,9 +89,30 @@ pub fn read(file: &str, text: &str) -> Result<Written, RuleError> {
 pub(super) struct Source<'a> {
     file: &'a str,
     text: &'a str,
+    /// Where each line ends
+    ends: Vec<usize>,
 }
 
 pub(super) type Value<'a> = Spanned<DeValue<'a>>;
+
+impl<'a> Source<'a> {
+    fn new(file: &'a str, text: &'a str) -> Self {
+        let ends = text.bytes().enumerate();
+        Self {
+            file,
+            text,
+            ends: ends
+                .filter(|(_, byte)| *byte == b'\n')
+                .map(|(at, _)| at)
+                .collect(),
+        }
+    }
+
+    /// The line of a byte, from 1.
+    fn line_of(&self, at: usize) -> usize {
+        1 + self.ends.partition_point(|end| *end < at)
+    }
+}
 
 impl Source<'_> {
     pub(super) fn wrong<T>(&self, place: &Spanned<T>, sentence: &str) -> RuleError {
@@ -101,7 +122,7 @@ impl Source<'_> {
     fn error(&self, span: Range<usize>, sentence: &str) -> RuleError {
         RuleError {
             file: self.file.to_owned(),
-            line: line_of(self.text, span.start),
+            line: self.line_of(span.start),
             sentence: sentence.to_owned(),
         }
     }
@@ -134,7 +155,7 @@ impl Source<'_> {
         }
         let at = self.first_line(table, keys);
         makes_sense(keys, &then).map_err(|sentence| self.error(at.clone(), &sentence))?;
-        let line = line_of(self.text, at.start);
+        let line = self.line_of(at.start);
         Ok(Rule {
             name: format!("{}:{line} ({})", self.file, self.written(keys)),
             when,

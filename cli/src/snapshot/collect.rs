@@ -18,30 +18,12 @@ use crate::kernel::{
     threads,
 };
 
-/// What a look asks for besides the rest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Parts {
-    /// What epolls watch. The kernel lists it under the lock that the program
-    /// needs to wait: ten thousand registrations hold it up for milliseconds.
-    pub registrations: bool,
-    /// Where its memory lies
-    pub memory: bool,
-}
-
-impl Parts {
-    /// All there is.
-    pub const ALL: Self = Self {
-        registrations: true,
-        memory: true,
-    };
-}
-
 /// Everything the kernel tells this user about the process. What it does not
 /// tell is null, and a note says why.
 ///
 /// # Errors
 /// When the process is gone.
-pub fn facts(process: &Running, parts: Parts) -> Result<Facts, KernelError> {
+pub fn facts(process: &Running) -> Result<Facts, KernelError> {
     let dir = ProcDir::open(process.pid)?;
     let who = Process::read(&dir)?;
     let alone = who.namespace_pids.len() == 1;
@@ -58,7 +40,7 @@ pub fn facts(process: &Running, parts: Parts) -> Result<Facts, KernelError> {
         cmdline: Some(who.cmdline),
         ..Facts::default()
     };
-    match descriptors(&dir, who.access.attach, parts, &mut facts) {
+    match descriptors(&dir, who.access.attach, &mut facts) {
         Ok(open) => facts.descriptors = Some(open),
         Err(error @ (KernelError::NoProcess { .. } | KernelError::Gone { .. })) => {
             return Err(error);
@@ -109,7 +91,7 @@ fn posix_timers(timers: Vec<timers::PosixTimer>) -> Vec<PosixTimerFact> {
 }
 
 /// What epolls and inotifies watch.
-fn listening(dir: &ProcDir, open: &Descriptors, parts: Parts, facts: &mut Facts) {
+fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
     // Several may stand under one number: which of them is stale tells which one
     // may be taken out.
     let mut stale: BTreeMap<_, Vec<stale::Why>> = BTreeMap::new();
@@ -144,7 +126,7 @@ fn listening(dir: &ProcDir, open: &Descriptors, parts: Parts, facts: &mut Facts)
             _ => {}
         }
     }
-    facts.registrations = parts.registrations.then_some(registrations);
+    facts.registrations = Some(registrations);
     facts.watches = Some(watches);
 }
 
@@ -157,17 +139,12 @@ fn headroom_bytes(dir: &ProcDir) -> Option<u64> {
 fn descriptors(
     dir: &ProcDir,
     sees_threads: bool,
-    parts: Parts,
     facts: &mut Facts,
 ) -> Result<Vec<FdFact>, KernelError> {
-    let depth = match parts.registrations {
-        true => Depth::Facts,
-        false => Depth::WithoutEpolls,
-    };
-    let mut open = Descriptors::read(dir, depth)?;
+    let mut open = Descriptors::read(dir, Depth::Facts)?;
     let sockets = Sockets::read(dir, &mut open);
     facts.notes.extend(sockets.notes.iter().cloned());
-    listening(dir, &open, parts, facts);
+    listening(dir, &open, facts);
     let waited = sees_threads.then(|| threads::read(dir).ok()).flatten();
     let waited = waited.map(|threads| threads::in_use(&threads));
     let mut rows: Vec<FdFact> = open
@@ -269,5 +246,6 @@ fn socket_fact(socket: &Socket) -> SocketFact {
         cookie: socket.cookie,
         peer_inode: socket.peer_inode,
         heard_ms: time(|times| times.last_segment_ms),
+        peer_waits: socket.peer_waits,
     }
 }

@@ -143,6 +143,10 @@ pub struct SocketFact {
     /// Since anything at all came: in CLOSE_WAIT, at most the time since the
     /// peer's end of stream
     pub heard_ms: Option<u64>,
+    /// In CLOSE_WAIT: the other end is known to be open still, and waits for an
+    /// answer
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub peer_waits: bool,
 }
 
 /// A timerfd's state.

@@ -3,12 +3,7 @@
 
 use std::path::Path;
 
-/// Programs that run others' files; by the beginnings of their names.
-const INTERPRETERS: [&str; 12] = [
-    "python", "node", "perl", "ruby", "java", "php", "bash", "dash", "zsh", "lua", "deno", "bun",
-];
-/// Words of a command line that tell what they run: `-m uvicorn app:app`.
-const SCRIPT_WORDS: usize = 3;
+use super::script;
 
 /// One image of one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,20 +76,16 @@ impl Identity {
     }
 
     /// For an interpreter what it runs, so that its programs do not learn from
-    /// each other: a hash of the first words after it. Else nothing.
+    /// each other: a hash of the words that tell. Else nothing.
     #[must_use]
     pub fn script_of(executable: &str, cmdline: &[String]) -> String {
-        let name = executable.rsplit('/').next().unwrap_or_default();
-        if !INTERPRETERS.iter().any(|prefix| name.starts_with(prefix)) {
-            return String::new();
-        }
-        let words: Vec<&str> = (cmdline.iter().skip(1).take(SCRIPT_WORDS))
-            .map(String::as_str)
-            .collect();
-        format!(
-            "{:016x}",
-            crate::state::sealed::hash(words.join("\0").as_bytes())
-        )
+        let words = cmdline.get(1..).unwrap_or_default();
+        script::of(file_name(executable), words).map_or_else(String::new, |told| {
+            format!(
+                "{:016x}",
+                crate::state::sealed::hash(told.join("\0").as_bytes())
+            )
+        })
     }
 
     /// The build by its id in hex, or by its path where it has none.
@@ -174,6 +165,7 @@ mod tests {
         assert_ne!(of(&["python3", "a.py"]), of(&["python3", "b.py"]));
         let uvicorn = |app| of(&["python3", "-m", "uvicorn", app, "--port", "80"]);
         assert_ne!(uvicorn("a:app"), uvicorn("b:app"));
+        assert_ne!(of(&["python3", "a.py"]), of(&["python3"]));
         assert_eq!(
             Identity::script_of("/opt/app", &["app".into(), "x".into()]),
             ""

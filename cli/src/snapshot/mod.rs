@@ -6,8 +6,8 @@
 //! - [`sites`], [`heap`], [`descriptors`], [`things`], [`closes`]: the tables,
 //!   merged and checked; `activity`: when descriptors were used last
 //! - [`memory`]: where the resident memory lies
-//! - [`identity`]: which process it is, for good
-//! - [`identity`]: which process it is, for good
+//! - [`identity`]: which process it is, for good; `script`: what an interpreter
+//!   runs
 //! - [`take`]: copies what there is of a target; [`build`]: puts it together
 
 mod activity;
@@ -23,6 +23,7 @@ pub mod kinds;
 pub mod look;
 pub mod memory;
 mod notes;
+mod script;
 pub mod sites;
 pub mod take;
 pub mod things;
@@ -34,5 +35,5 @@ pub use facts::{Facts, FdFact, SocketFact};
 pub use identity::Identity;
 pub use memory::MemoryFact;
 pub use sites::{Live, Site, Sites, Stats};
-pub use take::{Taken, of_target, of_target_in, take};
+pub use take::{Taken, of_target, take};
 pub use things::{Thing, ThingState};

@@ -114,14 +114,21 @@ impl Sites {
         let modules: HashMap<u16, &ModuleInfo> =
             modules.iter().map(|module| (module.id, module)).collect();
         let mut sites = Self::default();
-        let mut by_key = HashMap::new();
+        let (mut by_key, mut most_held) = (HashMap::new(), Vec::new());
         for row in rows {
             let key = key_of(&row, &modules);
             let at = *by_key.entry(key).or_insert(sites.all.len());
             sites.by_id.insert(row.id, at);
-            match sites.all.get_mut(at) {
-                Some(site) => site.stats.add(&row),
-                None => sites.all.push(Site::new(row, key)),
+            let Some(site) = sites.all.get_mut(at) else {
+                most_held.push(held(&row));
+                sites.all.push(Site::new(row, key));
+                continue;
+            };
+            site.stats.add(&row);
+            // The stack of the row that holds most is shown.
+            if held(&row) > most_held[at] {
+                most_held[at] = held(&row);
+                site.frames = row.frames;
             }
         }
         sites
@@ -162,6 +169,10 @@ impl Site {
             live: Live::default(),
         }
     }
+}
+
+fn held(row: &SiteInfo) -> u64 {
+    row.births.saturating_sub(row.deaths)
 }
 
 impl Stats {
@@ -233,10 +244,22 @@ fn added(a: &[PointInfo], b: &[PointInfo]) -> Vec<PointInfo> {
 
 /// FNV-1a over kind, build ids (paths where there is none) and offsets: the
 /// same for every run of one build.
+///
+/// Code that is generated at run time lies elsewhere in each run, and how many
+/// calls of it there are changes when a function is compiled anew: such calls
+/// in a row are one, whatever they are. So what is made through one native
+/// function for several functions of a script may be one site; their native
+/// callers on both sides tell others apart.
 fn key_of(row: &SiteInfo, modules: &HashMap<u16, &ModuleInfo>) -> u64 {
     let mut hash = Fnv::new();
     hash.write(&[row.kind as u8]);
+    let mut was_generated = false;
     for frame in &row.frames {
+        let is_generated = matches!(frame, Frame::Raw(_));
+        if is_generated && was_generated {
+            continue;
+        }
+        was_generated = is_generated;
         match *frame {
             Frame::Native { module, offset } => {
                 match modules.get(&module) {
@@ -246,7 +269,8 @@ fn key_of(row: &SiteInfo, modules: &HashMap<u16, &ModuleInfo>) -> u64 {
                 }
                 hash.write(&offset.to_le_bytes());
             }
-            Frame::Name(at) | Frame::Raw(at) => hash.write(&at.to_le_bytes()),
+            Frame::Name(at) => hash.write(&at.to_le_bytes()),
+            Frame::Raw(_) => hash.write(b"generated code"),
         }
     }
     hash.0
@@ -299,9 +323,8 @@ mod tests {
         assert_eq!(sum, [point(1, 1, 0), point(3, 11, 1), point(5, 15, 3)]);
     }
 
-    #[test]
-    fn one_build_loaded_twice_is_one_site() {
-        let module = |id, build_id: &[u8]| ModuleInfo {
+    fn module(id: u16, build_id: &[u8]) -> ModuleInfo {
+        ModuleInfo {
             id,
             loaded: true,
             bias: u64::from(id) << 20,
@@ -312,15 +335,15 @@ mod tests {
             loads: 1,
             loaded_ms: 0,
             unloaded_ms: 0,
-        };
-        let row = |id, module| SiteInfo {
+        }
+    }
+
+    fn row(id: u32, frames: Vec<Frame>) -> SiteInfo {
+        SiteInfo {
             id,
             kind: Row::File,
             hash: u64::from(id),
-            frames: vec![Frame::Native {
-                module,
-                offset: 0x40,
-            }],
+            frames,
             first_ms: 10 * u64::from(id),
             births: 2,
             deaths: 1,
@@ -334,9 +357,19 @@ mod tests {
             longest_ms: u64::from(id),
             lifetimes: [1; BUCKETS],
             points: vec![],
-        };
+        }
+    }
+
+    fn native(module: u16, offset: u64) -> Frame {
+        Frame::Native { module, offset }
+    }
+
+    #[test]
+    fn one_build_loaded_twice_is_one_site() {
         let modules = [module(1, b"abc"), module(2, b"abc"), module(3, b"other")];
-        let sites = Sites::merge(vec![row(1, 1), row(2, 2), row(3, 3)], &modules);
+        let rows = [(1, 1), (2, 2), (3, 3)];
+        let rows = rows.map(|(id, module)| row(id, vec![native(module, 0x40)]));
+        let sites = Sites::merge(rows.to_vec(), &modules);
         assert_eq!(
             (
                 sites.all.len(),
@@ -358,5 +391,42 @@ mod tests {
             (4, 2, 2, 10, 2)
         );
         assert!((stats.est_births - 4.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn generated_code_is_one_call_wherever_it_lies() {
+        let modules = [module(1, b"abc")];
+        let keys = |stacks: &[Vec<Frame>]| -> Vec<u64> {
+            let rows = stacks.iter().zip(1..);
+            let rows = rows.map(|(stack, id)| row(id, stack.clone())).collect();
+            let sites = Sites::merge(rows, &modules);
+            let of = |id| sites.all[sites.index(id).unwrap()].key;
+            (1..=stacks.len() as u32).map(of).collect()
+        };
+        let raw = Frame::Raw;
+        let same = keys(&[
+            vec![native(1, 8), raw(0x7f00), raw(0x7f40), native(1, 90)],
+            vec![native(1, 8), raw(0x5500), native(1, 90)],
+        ]);
+        assert_eq!(same[0], same[1]);
+        let others = keys(&[
+            vec![native(1, 8), raw(0x7f00), native(1, 90)],
+            vec![native(1, 9), raw(0x7f00), native(1, 90)],
+            vec![native(1, 8), raw(0x7f00), native(1, 91)],
+            vec![native(1, 8), native(1, 90)],
+            vec![native(1, 8), native(1, 90), raw(0x7f00)],
+        ]);
+        let apart: std::collections::BTreeSet<&u64> = others.iter().collect();
+        assert_eq!(apart.len(), others.len());
+    }
+
+    #[test]
+    fn of_a_merged_site_the_stack_that_holds_most_is_shown() {
+        let mut second = row(2, vec![native(1, 8), Frame::Raw(0x20)]);
+        second.births = 50;
+        let rows = vec![row(1, vec![native(1, 8), Frame::Raw(0x10)]), second];
+        let sites = Sites::merge(rows, &[module(1, b"abc")]);
+        assert_eq!(sites.all.len(), 1);
+        assert_eq!(sites.all[0].frames[1], Frame::Raw(0x20));
     }
 }

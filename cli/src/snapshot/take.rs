@@ -1,12 +1,10 @@
 //! Copies what there is of a target: the segment, and what the kernel says.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use shm_protocol::view::{DescriptorInfo, HeaderInfo, View};
 
 use super::build::{Snapshot, timestamp};
-use super::collect::Parts;
 use super::facts::Facts;
 use super::memory::{self, Known, MemoryFact};
 use super::{collect, descriptors, file, look};
@@ -42,15 +40,6 @@ impl Taken {
 /// # Errors
 /// When it cannot be looked at or its record not be trusted.
 pub fn of_target(target: Target) -> Result<Snapshot, Error> {
-    of_target_in(target, Parts::ALL)
-}
-
-/// The same, of these parts of a process that runs. What is left out is
-/// unknown.
-///
-/// # Errors
-/// As above.
-pub fn of_target_in(target: Target, parts: Parts) -> Result<Snapshot, Error> {
     match target {
         Target::Saved { path } => {
             let saved = file::open(&path)?;
@@ -63,7 +52,7 @@ pub fn of_target_in(target: Target, parts: Parts) -> Result<Snapshot, Error> {
             })
         }
         target => {
-            let taken = take_in(target, parts)?;
+            let taken = take(target)?;
             taken.snapshot("The record")
         }
     }
@@ -74,22 +63,15 @@ pub fn of_target_in(target: Target, parts: Parts) -> Result<Snapshot, Error> {
 /// # Errors
 /// When it cannot be looked at or its record not be trusted.
 pub fn take(target: Target) -> Result<Taken, Error> {
-    take_in(target, Parts::ALL)
-}
-
-fn take_in(target: Target, parts: Parts) -> Result<Taken, Error> {
     match target {
         Target::Live {
             process,
             segment: None,
         } => Ok(Taken {
             facts: {
-                let mut facts = ask(&process, parts)?;
+                let mut facts = ask(&process)?;
                 facts.library = process.has_library();
-                facts.memory = parts
-                    .memory
-                    .then(|| memory_of(&facts, &Known::default()))
-                    .flatten();
+                facts.memory = memory_of(&facts, &Known::default());
                 facts
             },
             segment: Vec::new(),
@@ -98,7 +80,7 @@ fn take_in(target: Target, parts: Parts) -> Result<Taken, Error> {
         Target::Live {
             process,
             segment: Some(segment),
-        } => take_live(&process, segment, parts),
+        } => take_live(&process, segment),
         Target::Ended { path, segment } => {
             let facts = ended_facts(&path, &segment.view(&path.display().to_string())?.header());
             Ok(Taken {
@@ -118,9 +100,9 @@ fn take_in(target: Target, parts: Parts) -> Result<Taken, Error> {
     }
 }
 
-fn ask(process: &Running, parts: Parts) -> Result<Facts, Error> {
+fn ask(process: &Running) -> Result<Facts, Error> {
     use crate::kernel::KernelError;
-    collect::facts(process, parts).map_err(|error| match error {
+    collect::facts(process).map_err(|error| match error {
         KernelError::NoProcess { pid } | KernelError::Gone { pid } => {
             TargetError::Vanished(pid).into()
         }
@@ -130,28 +112,26 @@ fn ask(process: &Running, parts: Parts) -> Result<Facts, Error> {
 
 /// Rows, then the kernel's list, then the rows again: what was opened or
 /// closed in between is then no contradiction.
-fn take_live(process: &Running, found: LiveSegment, parts: Parts) -> Result<Taken, Error> {
-    let mut facts = ask(process, parts)?;
+fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
+    let mut facts = ask(process)?;
     let view = found.segment.view("The record")?;
     facts.moment_ms = Some(moment_of(&view.header(), ClocksAhead::of(process.pid)));
-    facts.memory = parts
-        .memory
-        .then(|| memory_of(&facts, &known(&view, &found.mapped)))
-        .flatten();
+    facts.memory = memory_of(&facts, &known(&view, &found.mapped));
     let rows = view.descriptors();
     let rows_after = contradicts(&rows, &facts)
         .then(|| rows_again(process))
         .flatten();
     let settled = descriptors::settle(&rows, rows_after.as_deref(), &facts);
-    let open = descriptors::reconcile(&settled, &facts).open;
-    let tracked: HashSet<i32> = (open.iter().filter(|open| open.origin_known))
-        .map(|open| open.fd)
-        .collect();
-    for fact in facts.descriptors.iter_mut().flatten() {
-        fact.tracked |= tracked.contains(&fact.fd);
+    for open in descriptors::reconcile(&settled, &facts)
+        .open
+        .iter()
+        .filter(|open| open.origin_known)
+    {
+        let all = facts.descriptors.iter_mut().flatten();
+        all.filter(|fact| fact.fd == open.fd)
+            .for_each(|fact| fact.tracked = true);
     }
-    // A look at a part would wipe out what the last one knew of the rest.
-    if let Some(path) = found.mapped.own_path().filter(|_| parts == Parts::ALL) {
+    if let Some(path) = found.mapped.own_path() {
         look::keep(&path, &facts);
     }
     Ok(Taken {

@@ -1,9 +1,10 @@
 //! Runs of a pattern, looked at as `report` would.
 
+use memguard::detect::Prior;
 use memguard::detect::model::{Sort, judge, measure};
 use memguard::model::Verdict;
 
-use super::patterns::{Health, PATTERNS, Pattern, Thing};
+use super::patterns::{PATTERNS, Pattern, Thing};
 use super::random::Random;
 use super::site::{Activity, Recorded};
 
@@ -66,21 +67,10 @@ pub fn simulate(pattern: &Pattern, setting: &Setting<'_>) -> Shares {
         let mut random = Random::new(setting.seed << 32 | run << 8);
         let until = setting.looks.last().copied().unwrap_or_default();
         let prior = setting.learned.then(|| {
-            // A healthy program's earlier run; a leaky one's before its leak.
-            let lesson = if pattern.kind == Health::Leaky {
-                &PATTERNS[0]
-            } else {
-                pattern
-            };
             let mut earlier = Random::new(setting.seed << 32 | run << 8 | 1);
-            Recorded::until(
-                &made(lesson, &mut earlier, 1800.0),
-                1800.0,
-                setting.activity,
-            )
-            .lesson()
+            lesson(pattern, &mut earlier, setting.activity)
         });
-        let things = made(pattern, &mut random, until);
+        let things = made(pattern, pattern.make, &mut random, until);
         let verdicts: Vec<Verdict> = setting
             .looks
             .iter()
@@ -110,10 +100,52 @@ fn rank(verdict: &Verdict) -> u8 {
     }
 }
 
-fn made(pattern: &Pattern, random: &mut Random, until: f64) -> Vec<Thing> {
-    let mut things = (pattern.make)(random, until);
+/// What an earlier run of three hours taught: a healthy program's, or a leaky
+/// one's before its leak.
+fn lesson(pattern: &Pattern, random: &mut Random, activity: Activity) -> Prior {
+    const LOOKS: [f64; 6] = [300.0, 600.0, 1200.0, 1800.0, 5400.0, 10800.0];
+    let make = pattern.before.unwrap_or(pattern.make);
+    let things = made(pattern, make, random, LOOKS[5]);
+    let setting = Setting {
+        activity,
+        ..Setting::first(1)
+    };
+    let mut plateau = None;
+    for (at, now) in LOOKS.into_iter().enumerate() {
+        let recorded = recorded(pattern, &things, now, &setting);
+        // What grows after all had no plateau.
+        plateau = match judged(pattern, &recorded, at as u32 + 1, &setting, None) {
+            Verdict::Held => recorded.plateau().max(plateau),
+            Verdict::Early => plateau,
+            _ => None,
+        };
+    }
+    recorded(pattern, &things, LOOKS[5], &setting).lesson(plateau)
+}
+
+/// In the order of their births; of blocks only those that are sampled.
+fn made(
+    pattern: &Pattern,
+    make: fn(&mut Random, f64) -> Vec<Thing>,
+    random: &mut Random,
+    until: f64,
+) -> Vec<Thing> {
+    let mut things = make(random, until);
+    if let Some(share) = pattern.sampled {
+        things.retain(|_| random.chance(share));
+    }
     things.sort_by(|a, b| a.born.total_cmp(&b.born));
     things
+}
+
+fn recorded(pattern: &Pattern, things: &[Thing], now: f64, setting: &Setting<'_>) -> Recorded {
+    let is_sampled = pattern.sampled.is_some();
+    let activity = if is_sampled {
+        Activity::Unknown
+    } else {
+        setting.activity
+    };
+    Recorded::until(things, now, activity, is_sampled)
 }
 
 fn verdict(
@@ -122,14 +154,27 @@ fn verdict(
     now: f64,
     look: u32,
     setting: &Setting<'_>,
-    prior: Option<memguard::detect::Prior>,
+    prior: Option<Prior>,
 ) -> Verdict {
-    let recorded = Recorded::until(things, now, setting.activity);
-    let found = measure(
-        &recorded.data(setting.floor_s.unwrap_or(pattern.floor_s), prior),
-        look,
-    );
-    judge(&[found], Sort::Scarce, look)[0].verdict
+    let recorded = recorded(pattern, things, now, setting);
+    judged(pattern, &recorded, look, setting, prior)
+}
+
+fn judged(
+    pattern: &Pattern,
+    recorded: &Recorded,
+    look: u32,
+    setting: &Setting<'_>,
+    prior: Option<Prior>,
+) -> Verdict {
+    let floor_s = setting.floor_s.unwrap_or(pattern.floor_s);
+    let found = measure(&recorded.data(floor_s, prior), look);
+    let sort = if pattern.sampled.is_some() {
+        Sort::Roomy
+    } else {
+        Sort::Scarce
+    };
+    judge(&[found], sort, look)[0].verdict
 }
 
 /// Seconds until half of the runs of a 10 % leak at 2 a second are found,
@@ -142,7 +187,7 @@ pub fn median_time_to_detect(floor_s: f64, runs: u64) -> f64 {
     let mut found: Vec<f64> = (0..runs)
         .map(|run| {
             let mut random = Random::new(7 << 32 | run << 8);
-            let things = made(pattern, &mut random, 600.0);
+            let things = made(pattern, pattern.make, &mut random, 600.0);
             let setting = Setting {
                 floor_s: Some(floor_s),
                 ..Setting::first(1)

@@ -26,6 +26,7 @@ pub struct Recorded {
     live: Vec<Holding>,
     now_ms: u64,
     woken_ms: u64,
+    sampled: bool,
 }
 
 fn ms(seconds: f64) -> u64 {
@@ -34,7 +35,7 @@ fn ms(seconds: f64) -> u64 {
 
 impl Recorded {
     /// The things are in the order of their births.
-    pub fn until(things: &[Thing], now: f64, activity: Activity) -> Self {
+    pub fn until(things: &[Thing], now: f64, activity: Activity, sampled: bool) -> Self {
         let mut found = Self {
             births: 0,
             deaths: 0,
@@ -45,6 +46,7 @@ impl Recorded {
             live: Vec::new(),
             now_ms: ms(now),
             woken_ms: 0,
+            sampled,
         };
         for thing in things.iter().take_while(|thing| thing.born <= now) {
             found.births += 1;
@@ -69,6 +71,7 @@ impl Recorded {
     }
 
     pub fn data(&self, floor_s: f64, prior: Option<Prior>) -> SiteData<'_> {
+        let (now_ms, still_ms) = self.last_sign();
         SiteData {
             births: self.births,
             deaths: self.deaths,
@@ -77,27 +80,44 @@ impl Recorded {
             points: &self.points,
             first_ms: self.first_ms,
             since_ms: self.first_ms,
-            still_ms: 0,
-            sampled: false,
-            now_ms: self.now_ms,
-            live: self.live.clone(),
+            still_ms,
+            sampled: self.sampled,
+            now_ms,
+            live: (self.live.iter()).map(|one| one.before(still_ms)).collect(),
             floor_ms: ms(floor_s),
             prior,
         }
     }
 
+    /// When it last made or gave back anything that is recorded, and for how
+    /// long it has stood still since.
+    fn last_sign(&self) -> (u64, u64) {
+        let point = self.points.last().map_or(0, |point| point.at_ms);
+        let born = self.live.last().map_or(0, |one| one.born_ms);
+        let last_ms = point.max(born).max(self.first_ms).min(self.now_ms);
+        (last_ms, self.now_ms - last_ms)
+    }
+
+    /// How many it holds, if at half the time it held about as many already:
+    /// what a look that finds it `held` takes for a plateau.
+    pub fn plateau(&self) -> Option<u64> {
+        let middle_ms = self.first_ms + (self.now_ms - self.first_ms) / 2;
+        let point = self.points.iter().rfind(|point| point.at_ms <= middle_ms);
+        let then = point.map_or(0, |point| point.births - point.deaths);
+        let older = self.live.partition_point(|one| one.born_ms < middle_ms) as u64;
+        let now = self.live.len() as u64;
+        (now > 0 && then.max(older) as f64 >= 0.8 * now as f64).then_some(now)
+    }
+
     /// What this run teaches the next one.
-    pub fn lesson(&self) -> Prior {
+    pub fn lesson(&self, plateau: Option<u64>) -> Prior {
         let lives = memguard::detect::model::Lives::new(&self.lifetimes, self.longest_ms);
-        let third_ms = self.now_ms * 2 / 3;
-        let lately = self.live.iter().filter(|one| one.born_ms >= third_ms);
-        let settled = lately.count() * 10 <= self.live.len();
         Prior {
             q90_ms: lives.upper_ms(0.9) as u64,
             q99_ms: lives.upper_ms(0.99) as u64,
             longest_ms: self.longest_ms,
             woken_gap_ms: self.woken_ms,
-            plateau: (settled && !self.live.is_empty()).then_some(self.live.len() as u64),
+            plateau,
             closes: self.deaths,
             runs: 1,
             extra_looks: 0,

@@ -18,7 +18,7 @@ pub fn print(half_an_hour: &[f64], three_hours: &[f64]) {
             },
         ),
         (
-            "30 min, after one run",
+            "30 min, after one run of 3 h",
             Setting {
                 looks: half_an_hour,
                 learned: true,

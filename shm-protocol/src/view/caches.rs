@@ -1,7 +1,7 @@
 //! Caches that the program has registered.
 
 use super::{View, u64_at};
-use crate::caches::{CacheRow, NAME_BYTES, ROWS};
+use crate::caches::{CacheRow, NAME_BYTES, ROWS, is_size};
 use crate::codes::Section;
 use core::mem::offset_of;
 
@@ -16,7 +16,7 @@ pub struct CacheInfo {
     pub flags: u64,
     /// As the program calls it; any bytes.
     pub name: Vec<u8>,
-    /// Its size when it was asked last, if it ever was.
+    /// Its size when it was asked last, if it ever was, and knew it.
     pub size_bytes: Option<u64>,
     /// When that was.
     pub measured_ms: u64,
@@ -48,7 +48,7 @@ fn info(number: u64, row: &[u8]) -> Option<CacheInfo> {
         generation,
         flags: u64_at(row, offset_of!(CacheRow, flags)),
         name: name[..ends.unwrap_or(name.len())].to_vec(),
-        size_bytes: (measured_ms != 0).then_some(size_bytes),
+        size_bytes: (measured_ms != 0 && is_size(size_bytes)).then_some(size_bytes),
         measured_ms,
         shrinks: u64_at(row, offset_of!(CacheRow, shrinks)),
         given_bytes: u64_at(row, offset_of!(CacheRow, given_bytes)),

@@ -18,6 +18,8 @@ pub enum Why {
     Busy,
     /// Too few were given back for "closing stopped" to mean much
     FewLives,
+    /// Those that stay came at a few moments, which may be all
+    FewMoments,
     /// No new survivors came lately
     Settled,
     /// New survivors came, but it may be chance
@@ -32,6 +34,8 @@ pub enum Why {
     NextLook,
     /// Decided at the last look that counted
     LastLook,
+    /// An earlier look proved it; no more came since, and none was given back
+    Stopped,
     /// The kernel's records prove it
     Proven,
     /// A person said so
@@ -56,7 +60,8 @@ impl Decision {
     /// that is held.
     #[must_use]
     pub fn is_of_the_lost(&self) -> bool {
-        self.verdict == Verdict::Leak && matches!(self.why, Why::Agree | Why::LastLook)
+        self.verdict == Verdict::Leak
+            && matches!(self.why, Why::Agree | Why::LastLook | Why::Stopped)
     }
 }
 
@@ -107,12 +112,11 @@ fn one(site: &Measured, strict: f64, growth: f64, sort: Sort, number: u32) -> De
 }
 
 fn tier(site: &Measured, strict: f64, growth: f64, sort: Sort) -> (Verdict, Why) {
+    if site.has_settled() {
+        return (Verdict::Held, Why::Settled);
+    }
     if site.observed_ms < site.long_enough_ms() {
-        return if site.has_settled() {
-            (Verdict::Held, Why::Settled)
-        } else {
-            (Verdict::Early, Why::Young)
-        };
+        return (Verdict::Early, Why::Young);
     }
     if site.coming.lately < FEWEST_RECENT {
         return (Verdict::Held, Why::Settled);
@@ -139,6 +143,7 @@ fn growing(site: &Measured, sort: Sort) -> (Verdict, Why) {
         (true, true, _) => (Verdict::Growing, Why::HardlyFreed),
         (true, _, true) if sort == Sort::Roomy => (Verdict::Growing, Why::HardlyFreed),
         (_, _, true) => (Verdict::Suspect, Why::NoActivity),
+        (_, true, _) if site.came_seldom() => (Verdict::Suspect, Why::FewMoments),
         (_, true, _) => (Verdict::Suspect, Why::FewLives),
         _ => (Verdict::Suspect, Why::Busy),
     }

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use super::closing::{Closing, closing};
 use super::coming::{Births, Coming, coming};
 use super::constants::{
-    FEWEST_LIVES, FEWEST_RECENT, LEAST_FREED, LONG_ENOUGH, LOOK_GROWTH, PLATEAU_NOISE,
-    PLATEAU_SLACK, TIMES_LONGEST, TIMES_Q99,
+    FALSE_SHARE, FEWEST_LIVES, FEWEST_RECENT, LEAST_FREED, LONG_ENOUGH, LOOK_GROWTH,
+    MOMENTS_A_FLOOR, PLATEAU_NOISE, PLATEAU_SLACK, STILL_FLOOR, TIMES_LONGEST, TIMES_Q99,
+    TIMES_STILL,
 };
 use super::data::{Holding, SiteData};
 use super::lives::Lives;
@@ -74,6 +75,15 @@ impl Measured {
         self.old().saturating_sub(used) < FEWEST_RECENT
     }
 
+    /// The chance that the old ones are given up no more, by all that is asked
+    /// of them but whether more come; none where that is not sure.
+    #[must_use]
+    pub fn still_lost(&self) -> Option<f64> {
+        let chance = self.closing?.chance().max(self.using.chance());
+        let sure = self.spend(chance) <= FALSE_SHARE && !self.is_over(Verdict::Leak);
+        sure.then_some(chance)
+    }
+
     /// How long a site must be observed before anything is said of it.
     #[must_use]
     pub fn long_enough_ms(&self) -> u64 {
@@ -81,10 +91,13 @@ impl Measured {
     }
 
     /// Whether all that it made came at once, and nothing more for long. One
-    /// that worked for longer and stands still may wait for its next request.
+    /// that worked for longer may wait for its next request; but not for ever.
     #[must_use]
     pub fn has_settled(&self) -> bool {
-        self.observed_ms <= self.old_ms && self.still_ms >= self.long_enough_ms()
+        let done_ms = self.observed_ms.saturating_mul(TIMES_STILL);
+        let done_ms = done_ms.max(STILL_FLOOR.as_millis() as u64);
+        let at_once = self.observed_ms <= self.old_ms;
+        self.still_ms >= self.long_enough_ms() && (at_once || self.still_ms >= done_ms)
     }
 
     /// Whether something is old and nobody uses it, or nothing tells.
@@ -111,10 +124,29 @@ impl Measured {
             all: stopped
                 .unwrap_or(1.0)
                 .max(coming)
+                .max(self.by_moments())
                 .max(using)
                 .max(self.unlearned.all),
             growth: coming.max(either).max(self.unlearned.growth),
         }
+    }
+
+    /// Whether those that stay came at enough moments for a leak.
+    fn by_moments(&self) -> f64 {
+        if self.coming.moments_lately < FEWEST_RECENT {
+            1.0
+        } else {
+            self.coming.chance_by_moments()
+        }
+    }
+
+    /// Whether nothing but the few moments at which they came speaks against a
+    /// leak.
+    #[must_use]
+    pub fn came_seldom(&self) -> bool {
+        let passes = |chance| self.spend(chance) <= FALSE_SHARE;
+        let stopped = self.closing.is_some_and(|closing| passes(closing.chance()));
+        stopped && passes(self.using.chance()) && !passes(self.by_moments())
     }
 
     /// What one look may err is shared out over all looks: the sum of
@@ -163,7 +195,13 @@ fn measure_by(site: &SiteData<'_>, live: &[Holding], prior: &Prior, number: u32)
                 .map(|one| site.now_ms.saturating_sub(one.born_ms) as f64);
             closing(&lives, ages, lives.lower_ms(0.9), old_ms as f64)
         }),
-        coming: coming(&old_births, &births(site), site.since_ms, old_until),
+        coming: coming(
+            &old_births,
+            &births(site),
+            site.since_ms,
+            old_until,
+            site.floor_ms / MOMENTS_A_FLOOR,
+        ),
         using: using(old, site.now_ms, working_ms, prior.woken_gap_ms),
         looks: looks_so_far(number, observed_ms, site.floor_ms),
         within_plateau: is_within_plateau(site, live.len() as f64, prior),
@@ -279,7 +317,9 @@ mod tests {
         };
         assert!(settled(100, 15_000) && settled(5_000, 15_000));
         assert!(!settled(100, 14_000), "too short to tell");
-        assert!(!settled(10_000, 600_000), "its requests may come again");
+        assert!(!settled(100_000, 600_000), "its requests may come again");
+        assert!(!settled(10_000, 599_000) && settled(10_000, 600_000));
+        assert!(settled(100_000, 1_000_000), "it is done");
     }
 
     #[test]

@@ -3,13 +3,16 @@
 
 use std::time::{Duration, Instant};
 
+use shm_protocol::caches::is_size;
 use shm_protocol::mailbox::{ARGUMENTS, Answer, GIVEN, Verb};
 
 use super::{in_ms, page_out};
 use crate::attach::{Running, live};
+use crate::fix::life::Life;
 use crate::fix::mailbox::{Mailbox, Order, Reply};
 use crate::kernel::{ProcDir, smaps};
 use crate::model::{FixCache, FixMeans, FixOutcome};
+use crate::units::span;
 
 /// How long the target has to come to a quiet moment: then it is idle, or
 /// never waits where this can be done.
@@ -21,7 +24,8 @@ const SETTLES: Duration = Duration::from_millis(50);
 pub type Record<'a> = &'a mut dyn FnMut(usize, &FixCache) -> bool;
 
 /// Does all that the gates let through.
-pub fn give_back(pid: i32, all: &mut [FixCache], record: Record<'_>) {
+pub fn give_back(life: &Life, all: &mut [FixCache], record: Record<'_>) {
+    let pid = life.pid();
     let mailbox = mailbox_of(pid);
     let began = Instant::now();
     for (at, cache) in all.iter_mut().enumerate() {
@@ -32,9 +36,27 @@ pub fn give_back(pid: i32, all: &mut [FixCache], record: Record<'_>) {
         record(at, cache);
         // A target that does not come by for one does not for the others.
         let patience = PATIENCE.saturating_sub(began.elapsed()).max(2 * SETTLES);
-        act(pid, cache, mailbox.as_ref(), patience);
+        match life.end() {
+            None => act(pid, cache, mailbox.as_ref(), patience),
+            Some(_) => cache.outcome = Some(FixOutcome::Vanished),
+        }
+        told(cache, life);
         record(at, cache);
     }
+}
+
+/// Where nothing came of it because of what became of the program.
+fn told(cache: &mut FixCache, life: &Life) {
+    let undone = matches!(
+        cache.outcome,
+        Some(FixOutcome::Pending | FixOutcome::Vanished | FixOutcome::Failed)
+    );
+    let change = undone.then(|| life.change()).flatten();
+    let Some(change) = change else { return };
+    if change.is_end() {
+        cache.outcome = Some(FixOutcome::Vanished);
+    }
+    cache.detail = Some(change.to_string());
 }
 
 fn mailbox_of(pid: i32) -> Option<Mailbox> {
@@ -56,7 +78,12 @@ fn act(pid: i32, cache: &mut FixCache, mailbox: Option<&Mailbox>, patience: Dura
             return fail(cache, "the way into the process is gone");
         };
         match mailbox.post(&[order], patience) {
-            Ok(replies) => take(cache, replies.first().copied().unwrap_or(Reply::Pending)),
+            Ok(replies) => {
+                take(cache, replies.first().copied().unwrap_or(Reply::Pending));
+                if replies == [Reply::Pending] && mailbox.is_at_work() {
+                    cache.detail = Some(HELD_UP.to_owned());
+                }
+            }
             Err(why) => return fail(cache, &why.to_string()),
         }
     }
@@ -97,6 +124,7 @@ fn order(cache: &FixCache) -> Option<Order> {
 
 fn take(cache: &mut FixCache, reply: Reply) {
     let (outcome, detail) = match reply {
+        Reply::Unfinished { for_ms } => return unfinished(cache, for_ms),
         Reply::Ended => (FixOutcome::Vanished, None),
         Reply::Pending => (FixOutcome::Pending, Some(never_quiet(cache.means))),
         Reply::Answered {
@@ -112,13 +140,30 @@ fn take(cache: &mut FixCache, reply: Reply) {
     cache.detail = detail.map(str::to_owned);
 }
 
+/// It may come to its end yet; nothing else is done in the program until then.
+fn unfinished(cache: &mut FixCache, for_ms: u64) {
+    let what = match cache.means {
+        FixMeans::Registered => "its shrink callback has not returned",
+        _ => "it has not come to its end",
+    };
+    cache.outcome = Some(FixOutcome::Pending);
+    cache.detail = Some(format!("{what} for {}", span(for_ms as f64 / 1e3)));
+}
+
+/// Said of what waits behind another command.
+const HELD_UP: &str = "the program has not come to the end of what it was asked before, such as a shrink callback \
+    that does not return";
+
 fn done(cache: &mut FixCache, [first, took_ns, last]: [u64; 3]) {
     cache.outcome = Some(FixOutcome::GivenBack);
     cache.pause_ms = Some(in_ms(took_ns));
     match cache.means {
         FixMeans::Registered => {
-            cache.size_bytes = Some(last);
-            cache.freed_bytes = Some(first.saturating_sub(last));
+            let size = |said| is_size(said).then_some(said);
+            cache.size_bytes = size(last);
+            cache.freed_bytes = size(first)
+                .zip(size(last))
+                .map(|(before, after)| before.saturating_sub(after));
         }
         FixMeans::Sqlite => cache.freed_bytes = Some(last),
         FixMeans::Python => cache.detail = Some(format!("{last} objects collected")),
@@ -192,6 +237,20 @@ mod tests {
             (Some(2.5), Some(60), Some(40))
         );
         assert_eq!(pages.given_bytes, None);
+        let unknown = u64::MAX;
+        take(&mut pages, answered(Answer::Done, [unknown, 1, 40]));
+        assert_eq!((pages.freed_bytes, pages.size_bytes), (None, Some(40)));
+        take(&mut pages, answered(Answer::Done, [100, 1, unknown]));
+        assert_eq!((pages.freed_bytes, pages.size_bytes), (None, None));
+    }
+
+    #[test]
+    fn a_callback_that_does_not_return_is_told_apart_from_none() {
+        let mut pages = cache(FixMeans::Registered);
+        take(&mut pages, Reply::Unfinished { for_ms: 10_000 });
+        assert_eq!(pages.outcome, Some(FixOutcome::Pending));
+        let said = pages.detail.unwrap();
+        assert!(said.contains("has not returned for 10 s"), "{said}");
     }
 
     #[test]

@@ -22,9 +22,16 @@ use crate::model::{FixCache, FixGate, FixMeans};
 use crate::rules::Limits;
 use crate::units::bytes;
 
-/// What a gigabyte of resident memory may hold up an allocator, in ms, as
-/// measured (docs/BENCHMARKS.md): the worst of all allocators.
-const PAUSE_MS_PER_GIB: f64 = 1000.0;
+/// What a gigabyte of resident memory may hold up each allocator, in ms: as
+/// measured on a machine that had far too much to do (docs/CACHES.md).
+fn pause_ms_per_gib(allocator: Option<Allocator>) -> f64 {
+    match allocator {
+        Some(Allocator::Jemalloc) => 4600.0,
+        Some(Allocator::Tcmalloc) => 4400.0,
+        Some(Allocator::Mimalloc) => 1.0,
+        _ => 900.0,
+    }
+}
 
 /// What is known of a process.
 struct Target {
@@ -126,7 +133,8 @@ impl Target {
         }
         item.size_bytes = Some(self.rollup.anonymous_bytes);
         let gib = self.rollup.anonymous_bytes as f64 / f64::from(1 << 30);
-        item.expected_pause_ms = Some((gib * PAUSE_MS_PER_GIB).max(1.0).ceil());
+        let pause_ms = gib * pause_ms_per_gib(code);
+        item.expected_pause_ms = Some(pause_ms.max(1.0).ceil());
         item
     }
 
@@ -170,10 +178,7 @@ fn limit_gate(size_bytes: Option<u64>, limit: Option<u64>) -> FixGate {
         ),
         (Some(limit), None) => (
             true,
-            format!(
-                "its size was not measured yet, the limit is {}",
-                bytes(limit)
-            ),
+            format!("its size is not known, the limit is {}", bytes(limit)),
         ),
         (Some(limit), Some(size)) if size <= limit => (
             false,
@@ -208,6 +213,13 @@ mod tests {
     use super::*;
     use crate::model::FixOutcome;
 
+    #[test]
+    fn each_allocator_has_a_rate_of_its_own() {
+        let rate = |allocator| pause_ms_per_gib(Some(allocator));
+        assert!(rate(Allocator::Jemalloc) > 4.0 * rate(Allocator::Glibc));
+        assert!(rate(Allocator::Mimalloc) < rate(Allocator::Tcmalloc));
+    }
+
     fn here() -> Vec<FixCache> {
         plan(std::process::id() as i32, &Limits::default()).unwrap()
     }
@@ -228,7 +240,8 @@ mod tests {
         let mut all = here();
         all.iter_mut()
             .for_each(|cache| cache.gates.push(gate("test", false, "shut".into())));
-        give::give_back(std::process::id() as i32, &mut all, &mut |_, _| true);
+        let life = crate::fix::life::Life::of(std::process::id() as i32).unwrap();
+        give::give_back(&life, &mut all, &mut |_, _| true);
         assert!(
             all.iter()
                 .all(|cache| cache.outcome == Some(FixOutcome::Refused))

@@ -1,7 +1,7 @@
 //! Lists sockets by sock_diag(7).
 
-use super::Socket;
 use super::message::{Answer, TABLES, Table, answers};
+use super::{Address, Socket, State};
 use crate::kernel::ProcDir;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::OFlags;
@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 
 /// The kernel fills at most 32 KiB per receive call.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -18,12 +19,13 @@ const BUFFER_BYTES: usize = 64 << 10;
 pub fn list(dir: &ProcDir, wanted: &HashSet<u64>) -> Result<HashMap<u64, Socket>, String> {
     let socket = open(dir)?;
     let mut found = HashMap::with_capacity(wanted.len());
-    let mut names = HashMap::new();
+    let (mut names, mut waiting) = (HashMap::new(), Waiting::default());
     for (sequence, table) in (1..).zip(TABLES) {
         let keep = |inode, row: Socket| {
             if let (Table::Unix, Some(name)) = (table, &row.local) {
                 names.insert(inode, name.clone());
             }
+            waiting.add(inode, &row);
             if wanted.contains(&inode) {
                 found.insert(inode, row);
             }
@@ -33,8 +35,37 @@ pub fn list(dir: &ProcDir, wanted: &HashSet<u64>) -> Result<HashMap<u64, Socket>
     for socket in found.values_mut() {
         let peer = socket.peer_inode.and_then(|inode| names.get(&inode));
         socket.peer = socket.peer.take().or_else(|| peer.cloned());
+        socket.peer_waits = waiting.for_answer_of(socket);
     }
     Ok(found)
+}
+
+/// Connections of the namespace that were closed for sending only: somebody
+/// has them open still, and reads. What was closed for good has no inode.
+#[derive(Default)]
+struct Waiting(HashSet<[SocketAddr; 2]>);
+
+impl Waiting {
+    fn add(&mut self, inode: u64, row: &Socket) {
+        let closed = matches!(row.state, Some(State::FinWait1 | State::FinWait2));
+        if closed && inode != 0 {
+            self.0.extend(ends(&row.local, &row.peer));
+        }
+    }
+
+    fn for_answer_of(&self, socket: &Socket) -> bool {
+        socket.state == Some(State::CloseWait)
+            && ends(&socket.peer, &socket.local).is_some_and(|ends| self.0.contains(&ends))
+    }
+}
+
+/// One space for both families: `::ffff:10.0.0.9` is 10.0.0.9.
+fn ends(from: &Option<Address>, to: &Option<Address>) -> Option<[SocketAddr; 2]> {
+    let plain = |end: &Option<Address>| match end {
+        Some(Address::Inet(end)) => Some(SocketAddr::new(end.ip().to_canonical(), end.port())),
+        _ => None,
+    };
+    Some([plain(from)?, plain(to)?])
 }
 
 /// A diagnostics socket of the process's network namespace. A socket belongs

@@ -130,6 +130,10 @@ pub struct Socket {
     /// Whether the peer has closed its side of a TCP connection and the
     /// program has not read so far; `None` while the peer has not closed.
     pub end_unread: Option<bool>,
+    /// Whether the other end of a connection whose peer has closed its side
+    /// is open in some process of the same network namespace: it waits for an
+    /// answer. False where nothing is known of the other end.
+    pub peer_waits: bool,
     /// Bytes that the peer has not confirmed.
     pub send_queue: Option<u32>,
     /// SO_COOKIE: never used twice, unlike inodes.
@@ -167,6 +171,7 @@ impl Socket {
             peer_inode: None,
             receive_queue: None,
             end_unread: None,
+            peer_waits: false,
             send_queue: None,
             cookie: None,
             tcp: None,
@@ -239,14 +244,6 @@ impl Sockets {
             let socket = found.by_inode.entry(row.inode);
             row.kind = socket.or_insert_with(|| unlisted(dir, row.fd)).kind;
         }
-        found
-    }
-
-    /// Those of these inodes that the lists of the process's network namespace
-    /// have.
-    pub fn listed(dir: &ProcDir, wanted: &HashSet<u64>) -> Self {
-        let mut found = Self::default();
-        found.list(dir, wanted);
         found
     }
 

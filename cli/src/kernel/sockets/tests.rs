@@ -87,6 +87,27 @@ fn tcp_in_its_states_with_addresses_queues_and_times() {
 }
 
 #[test]
+fn a_peer_that_closed_its_sending_half_waits_until_it_is_gone() {
+    // The one end speaks IPv6, the other IPv4.
+    let listener = TcpListener::bind("[::]:0").expect("any address");
+    let port = listener.local_addr().expect("bound").port();
+    let asks = TcpStream::connect(("127.0.0.1", port)).expect("loopback");
+    let (answers, _) = listener.accept().expect("it connects");
+    asks.shutdown(std::net::Shutdown::Write).expect("connected");
+    let closed = |waits| {
+        super::super::testing::wait_for(|| {
+            let (_, socket) = find(&ours(), &answers);
+            let over = socket.state == Some(State::CloseWait) && socket.peer_waits == waits;
+            over.then_some(())
+        });
+    };
+    closed(true);
+    assert!(!find(&ours(), &asks).1.peer_waits);
+    drop(asks);
+    closed(false);
+}
+
+#[test]
 fn udp_and_ip_version_6() {
     let bound = UdpSocket::bind("127.0.0.1:0").expect("loopback");
     let six = TcpListener::bind("[::1]:0").expect("loopback");

@@ -6,39 +6,44 @@ use super::super::Layout;
 use super::style::{FAINT, GOOD, STRONG, paint};
 use super::table::{Cell, Column, Cut, elastic, left, right, table};
 use super::wrap::wrap;
-use crate::model::{FixItem, FixOutcome, FixReport, FixStep};
+use crate::model::{FixGate, FixItem, FixOutcome, FixReport};
 use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
 
 const COLUMNS: [Column; 5] = [
     right("FD"),
-    left("KIND"),
+    left("KIND").spare(2),
     elastic("OBJECT", Cut::Front),
-    left("ACTION"),
-    elastic("RESULT", Cut::End),
+    left("ACTION").spare(1),
+    elastic("RESULT", Cut::Wrap),
 ];
 const REASONS: [Column; 5] = [
     right("REFUSED"),
-    left("KIND"),
-    left("ACTION"),
+    left("KIND").spare(1),
+    left("ACTION").spare(2),
     left("GATE"),
-    elastic("SUCH AS", Cut::End),
+    elastic("SUCH AS", Cut::Wrap),
 ];
-const GATES: [Column; 2] = [left("GATE"), elastic("FACT", Cut::End)];
 /// Rows shown of each sort; more that are refused are summed up.
 const ROWS: usize = 20;
 
 /// The whole text.
 pub fn text(fix: &FixReport, layout: Layout) -> String {
     let mut out = String::new();
-    head(&mut out, fix);
+    head(&mut out, fix, layout.width);
+    of_process(&mut out, fix, layout.width);
     let most = if layout.all { usize::MAX } else { ROWS };
     let (pass, shut): (Vec<&FixItem>, Vec<&FixItem>) =
         fix.items.iter().partition(|item| item.passes());
     let summed_up = shut.len() > most;
     let single = if summed_up { &[][..] } else { &shut };
-    items(&mut out, pass.iter().take(most).chain(single), layout.width);
+    items(
+        &mut out,
+        fix,
+        pass.iter().take(most).chain(single),
+        layout.width,
+    );
     if pass.len() > most {
         let rest = count((pass.len() - most) as u64);
         line(&mut out, format_args!("… and {rest} more that pass"));
@@ -50,8 +55,7 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
     super::caches::plan(&mut out, fix, layout.width);
     limit(&mut out, fix, layout.width);
     search(&mut out, fix, layout.width);
-    sums(&mut out, fix);
-    took(&mut out, fix, layout.width);
+    sums(&mut out, fix, layout.width);
     meanings(&mut out, fix, layout.width);
     for note in fix.stopped.iter().map(|why| format!("Stopped: {why}.")) {
         out.push_str(&wrap(&safe(&note), 0, layout.width));
@@ -62,11 +66,12 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
     out
 }
 
-fn head(out: &mut String, fix: &FixReport) {
+fn head(out: &mut String, fix: &FixReport, width: usize) {
     let name = safe(fix.process.name()).into_owned();
     let (pass, all) = (passing(fix), fix.items.len());
     let said = match (all, fix.dry_run) {
         (0, _) if !fix.caches.is_empty() => "what gives memory back".to_owned(),
+        (0, _) if fix.limit.is_some() => "the limit on descriptors".to_owned(),
         (0, _) => "nothing leaks, so there is nothing to fix".to_owned(),
         (_, true) => format!(
             "{} of {} objects would be touched",
@@ -79,19 +84,50 @@ fn head(out: &mut String, fix: &FixReport) {
             count(all as u64)
         ),
     };
-    let pid = fix.process.pid;
-    line(
-        out,
-        format_args!("{}  pid {pid}: {said}.", paint(STRONG, name)),
-    );
+    let said = format!("{name}  pid {}: {said}.", fix.process.pid);
+    let text = wrap(&said.replacen("  ", "\u{a0}\u{a0}", 1), 0, width);
+    let text = text.replacen("\u{a0}\u{a0}", "  ", 1);
+    match text.strip_prefix(&name) {
+        Some(rest) => out.push_str(&format!("{}{rest}", paint(STRONG, &name))),
+        None => out.push_str(&text),
+    }
+}
+
+/// What refuses objects whatever they are, once.
+fn of_process(out: &mut String, fix: &FixReport, width: usize) {
+    let mut shut: Vec<(&FixGate, u64)> = Vec::new();
+    let gates = fix.items.iter().flat_map(|item| &item.gates);
+    for gate in gates.filter(|gate| gate.is_of_process()) {
+        match shut.iter_mut().find(|(one, _)| *one == gate) {
+            Some((_, n)) => *n += 1,
+            None => shut.push((gate, 1)),
+        }
+    }
+    for (gate, n) in shut {
+        let n = if n == fix.items.len() as u64 {
+            "all".to_owned()
+        } else {
+            count(n)
+        };
+        let said = format!(
+            "Whatever their age, {n} are refused by `{}`: {}.",
+            gate.name, gate.fact
+        );
+        out.push_str(&wrap(&safe(&said), 0, width));
+    }
 }
 
 fn passing(fix: &FixReport) -> u64 {
     fix.items.iter().filter(|item| item.passes()).count() as u64
 }
 
-fn items<'a>(out: &mut String, items: impl Iterator<Item = &'a &'a FixItem>, width: usize) {
-    let rows: Vec<Vec<Cell>> = items.map(|item| row(item)).collect();
+fn items<'a>(
+    out: &mut String,
+    fix: &FixReport,
+    items: impl Iterator<Item = &'a &'a FixItem>,
+    width: usize,
+) {
+    let rows: Vec<Vec<Cell>> = items.map(|item| row(fix, item)).collect();
     if !rows.is_empty() {
         out.push_str(&table(&COLUMNS, &rows, width));
     }
@@ -109,7 +145,7 @@ fn reasons(out: &mut String, shut: &[&FixItem], width: usize) {
     groups.sort_by_key(|(_, items)| std::cmp::Reverse(items.len()));
     let rows = groups.iter().map(|((kind, action, gate), items)| {
         let first = items.first().and_then(|item| item.refused_by());
-        let fact = first.map_or("", |gate| gate.fact.as_str());
+        let fact = first.map_or("", reason);
         vec![
             count(items.len() as u64).into(),
             kind.name().into(),
@@ -121,27 +157,44 @@ fn reasons(out: &mut String, shut: &[&FixItem], width: usize) {
     out.push_str(&table(&REASONS, &rows.collect::<Vec<_>>(), width));
 }
 
-fn row(item: &FixItem) -> Vec<Cell> {
+/// The fact, unless it stands at the top.
+fn reason(gate: &FixGate) -> &str {
+    if gate.is_of_process() {
+        "see above"
+    } else {
+        &gate.fact
+    }
+}
+
+fn row(fix: &FixReport, item: &FixItem) -> Vec<Cell> {
     vec![
         item.fd.map(|fd| fd.to_string()).unwrap_or_default().into(),
         item.kind.name().into(),
         safe(&item.what).into_owned().into(),
         item.action.words().into(),
-        result(item),
+        result(fix, item),
     ]
 }
 
-fn result(item: &FixItem) -> Cell {
+fn result(fix: &FixReport, item: &FixItem) -> Cell {
     match (item.outcome, item.refused_by()) {
         (None | Some(FixOutcome::Refused), Some(gate)) => Cell::styled(
-            safe(&format!("{}: {}", gate.name, gate.fact)).into_owned(),
+            safe(&format!("{}: {}", gate.name, reason(gate))).into_owned(),
             FAINT,
         ),
         (Some(outcome), _) if outcome.is_fix() => Cell::styled(outcome.words(), GOOD),
         (Some(outcome), _) => {
+            let words = match outcome {
+                // No gate of the plan: the library, or the last look before acting.
+                FixOutcome::Refused => "refused",
+                other => other.words(),
+            };
             let detail = item.detail.as_deref().map(|why| format!(": {why}"));
-            format!("{}{}", outcome.words(), detail.unwrap_or_default()).into()
+            safe(&format!("{words}{}", detail.unwrap_or_default()))
+                .into_owned()
+                .into()
         }
+        (None, None) if fix.stopped.is_some() => Cell::styled("not touched", FAINT),
         (None, None) => "all gates open".into(),
     }
 }
@@ -151,23 +204,21 @@ fn gates(out: &mut String, fix: &FixReport, width: usize) {
     let planned = fix
         .items
         .iter()
-        .find(|item| item.passes() && item.outcome.is_none());
+        .find(|item| item.passes() && item.outcome.is_none() && fix.stopped.is_none());
     let Some(item) = planned else { return };
     let of = match (item.fd, item.entry) {
         (Some(fd), Some(entry)) => format!("Every gate of number {entry} in epoll {fd}:"),
         (Some(fd), None) => format!("Every gate of descriptor {fd}:"),
         _ => "Every gate of the first:".to_owned(),
     };
-    line(out, format_args!("{of}"));
-    let rows: Vec<Vec<Cell>> = item
-        .gates
-        .iter()
-        .map(|gate| {
-            let [name, fact] = [&gate.name, &gate.fact].map(|text| safe(text).into_owned());
-            vec![name.into(), fact.into()]
-        })
-        .collect();
-    out.push_str(&table(&GATES, &rows, width));
+    out.push_str(&wrap(&of, 0, width));
+    let names = item.gates.iter().map(|gate| gate.name.chars().count());
+    let indent = names.max().unwrap_or(0) + 4;
+    for gate in &item.gates {
+        let fact = wrap(&safe(&gate.fact), indent, width);
+        let name = format!("  {}", safe(&gate.name));
+        out.push_str(&format!("{name:<indent$}{}", fact.trim_start_matches(' ')));
+    }
 }
 
 /// The limit on descriptors, where it was asked for.
@@ -210,7 +261,7 @@ fn meanings(out: &mut String, fix: &FixReport, width: usize) {
     }
 }
 
-fn sums(out: &mut String, fix: &FixReport) {
+fn sums(out: &mut String, fix: &FixReport, width: usize) {
     use FixOutcome::*;
     let all = [
         ClosedByOwner,
@@ -225,6 +276,7 @@ fn sums(out: &mut String, fix: &FixReport) {
         Pending,
         Vanished,
         Failed,
+        NotLogged,
         Refused,
     ];
     let counted: Vec<String> = all
@@ -234,31 +286,14 @@ fn sums(out: &mut String, fix: &FixReport) {
         .map(|(n, outcome)| format!("{} {}", count(n as u64), outcome.words()))
         .collect();
     if !counted.is_empty() {
-        line(out, format_args!("{}.", counted.join(", ")));
+        out.push_str(&wrap(&format!("{}.", counted.join(", ")), 0, width));
     }
-}
-
-/// Where the time of a fix went that touched something.
-fn took(out: &mut String, fix: &FixReport, width: usize) {
-    let Some(took) = fix.took.as_ref().filter(|took| !took.steps.is_empty()) else {
-        return;
-    };
-    let of = |part: fn(&FixStep) -> f64| span(took.steps.iter().map(part).sum::<f64>() / 1e3);
-    let said = format!(
-        "Took {}: {} to act and {} to write it down, {} until it was known what came of it, {} to watch the program.",
-        span(took.whole_ms / 1e3),
-        of(|step| step.act_ms),
-        of(|step| step.log_ms),
-        of(|step| step.verify_ms),
-        of(|step| step.watch_ms),
-    );
-    out.push_str(&wrap(&said, 0, width));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fix, FixGate};
+    use crate::model::Fix;
 
     fn gate(name: &str, open: bool, fact: &str) -> FixGate {
         FixGate {
@@ -280,11 +315,10 @@ mod tests {
     }
 
     fn plan(items: Vec<FixItem>) -> FixReport {
-        let text = r#"{"schema": "memguard.fix/1", "taken_at": "2026-01-02T03:04:05Z",
-            "process": PROCESS, "dry_run": true, "items": [], "stopped": null, "notes": []}"#;
-        let process = serde_json::to_string(&crate::render::samples::process()).unwrap();
-        let blank: FixReport = serde_json::from_str(&text.replace("PROCESS", &process)).unwrap();
-        FixReport { items, ..blank }
+        FixReport {
+            items,
+            ..crate::render::samples::fix()
+        }
     }
 
     #[test]
@@ -311,7 +345,7 @@ mod tests {
         );
         let text = anstream::adapter::strip_str(&styled).to_string();
         let rows: Vec<&str> = text.lines().collect();
-        assert!(rows.len() < 12, "{text}");
+        assert!(rows.len() < 20, "{text}");
         assert!(rows.iter().all(|row| row.chars().count() <= 80), "{text}");
         let has = |words: &[&str]| {
             rows.iter()
@@ -329,5 +363,59 @@ mod tests {
         let text = text(&plan(vec![one(5), one(6)]), Layout::default());
         assert_eq!(text.matches("age: young").count(), 2, "{text}");
         assert!(text.contains(Fix::Eof.words()), "{text}");
+    }
+
+    #[test]
+    fn what_refuses_all_of_a_process_is_said_once_and_first() {
+        let script = "/usr/bin/bash may read numbers from a script";
+        let gates = || vec![gate("scripts", false, script), gate("age", false, "young")];
+        let text = text(
+            &plan(vec![item(5, gates()), item(6, gates())]),
+            Layout::default(),
+        );
+        assert_eq!(text.matches(script).count(), 1, "{text}");
+        assert!(text.contains("all are refused by `scripts`"), "{text}");
+        assert_eq!(text.matches("scripts: see above").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn after_a_stop_what_was_not_touched_says_so() {
+        let fixed = FixItem {
+            outcome: Some(FixOutcome::ClosedByOwner),
+            ..item(5, vec![gate("age", true, "old")])
+        };
+        let stopped = FixReport {
+            stopped: Some("it became another program (exec); nothing more was touched".into()),
+            dry_run: false,
+            ..plan(vec![fixed, item(6, vec![gate("age", true, "old")])])
+        };
+        let text = text(&stopped, Layout::default());
+        let row = text
+            .lines()
+            .find(|line| line.trim_start().starts_with("6 "));
+        assert!(row.unwrap().contains("not touched"), "{text}");
+        assert!(!text.contains("Every gate"), "{text}");
+        assert!(
+            text.contains("Stopped: it became another program (exec)"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn on_a_narrow_screen_every_line_fits_and_the_reason_stays() {
+        let young = "4 min 58 s old, at least 5 min is asked";
+        let mut items = vec![item(1234, vec![gate("age", false, young)])];
+        items.push(item(12, vec![gate("verdict", true, "leak, proven")]));
+        let narrow = Layout {
+            width: 40,
+            all: false,
+        };
+        let styled = text(&plan(items), narrow);
+        let text = anstream::adapter::strip_str(&styled).to_string();
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 40),
+            "{text}"
+        );
+        assert!(text.contains("age: 4 min 58"), "{text}");
     }
 }

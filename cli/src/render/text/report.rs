@@ -26,7 +26,7 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
         .findings
         .iter()
         .map(|one| (one.kind, one.stack.as_slice()));
-    let places = apart(stacks);
+    let places = apart(stacks, []);
     let findings = report.findings.iter().zip(&places);
     for (finding, place) in findings.filter(|(finding, _)| judged(finding)) {
         out.push('\n');

@@ -72,7 +72,7 @@ fn suppressed(rule: &SuppressedRule) -> String {
 pub fn caches(report: &Report) -> Vec<String> {
     let each = report.caches.iter().map(|cache| {
         let size = cache.size_bytes.map(bytes);
-        let size = size.unwrap_or_else(|| "not measured yet".to_owned());
+        let size = size.unwrap_or_else(|| "of unknown size".to_owned());
         format!("{} {size}", cache.name)
     });
     each.collect()

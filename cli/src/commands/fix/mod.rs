@@ -1,0 +1,137 @@
+//! `memguard fix`: two looks, a question between them, then the ladder.
+//!
+//! - [`look`]: a plan from a fresh look
+//! - [`ask`]: the question to a person
+//! - [`carry`]: what is done, and kept in the log
+
+mod ask;
+mod carry;
+mod look;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::common::{emit, emit_done, table_writer};
+use super::progress::Progress;
+use crate::args::FixArgs;
+use crate::attach::{Target, resolve};
+use crate::error::{Error, TargetError};
+use crate::fix::life::Life;
+use crate::fix::plan::confirm;
+use crate::model::{FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport};
+use look::{Looked, known_ids, look, wish};
+
+/// Between the two looks that must agree.
+const SECOND_LOOK: Duration = Duration::from_secs(1);
+const SECOND_SEARCH: Duration = Duration::from_secs(3);
+
+/// Runs the verb.
+pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
+    if args.quarantine.is_some() && !args.retire {
+        return Err(Error::Usage(
+            "--quarantine says when a parked file is closed, so it needs --retire; add that, or leave it out."
+                .into(),
+        ));
+    }
+    let mut wish = wish(args)?;
+    let pid = live(&args.target)?;
+    // From before the first look on: what it becomes later is no part of a plan.
+    let life = Life::of(pid).ok_or(TargetError::Vanished(pid))?;
+    let looking = Progress::of("Looking at it", 0);
+    let first = look(args, &wish, &life)?;
+    drop(looking);
+    known_ids(args, &first)?;
+    let Looked {
+        mut plan,
+        mut inside,
+        ..
+    } = first;
+    most(&mut plan.items, args.max.unwrap_or(usize::MAX));
+    if args.dry_run {
+        plan.dry_run = true;
+        return shown(args, &plan, ExitCode::SUCCESS);
+    }
+    if acts(&plan) {
+        if !ask::agreed(args, &plan)? {
+            return Ok(ExitCode::SUCCESS);
+        }
+        let looking = Progress::of("Looking once more", 0);
+        std::thread::sleep(apart(&plan));
+        wish.protection = wish.protection.since(plan.taken_at);
+        let again = look(args, &wish, &life);
+        drop(looking);
+        if let Some(change) = life.end() {
+            plan.stopped = Some(format!("{change}; nothing was touched"));
+            return shown(args, &plan, ExitCode::from(5));
+        }
+        let again = again?;
+        (plan, inside) = (confirm(plan, again.plan), again.inside);
+    }
+    carry::carry_out(args, &life, inside, &mut plan);
+    shown(args, &plan, code(&plan))
+}
+
+fn shown(args: &FixArgs, plan: &FixReport, code: ExitCode) -> Result<ExitCode, Error> {
+    let text = table_writer(&args.output).fix(plan)?;
+    let file = args.output.output.as_deref();
+    if plan.dry_run {
+        emit(&text, file)?;
+    } else {
+        emit_done(&text, file)?;
+    }
+    Ok(code)
+}
+
+/// Whether there is anything to agree to.
+fn acts(plan: &FixReport) -> bool {
+    let gives = plan.caches.iter().any(FixCache::passes);
+    let raises = plan.limit.as_ref().is_some_and(FixLimit::passes);
+    gives || raises || plan.items.iter().any(FixItem::passes)
+}
+
+/// What is closed for the program is looked at twice with more time between.
+fn apart(plan: &FixReport) -> Duration {
+    let closes = |item: &FixItem| item.passes() && item.is_lost();
+    match plan.items.iter().any(closes) {
+        true => SECOND_SEARCH,
+        false => SECOND_LOOK,
+    }
+}
+
+/// Of those that pass, only so many stay so.
+fn most(items: &mut [FixItem], most: usize) {
+    let pass = items.iter_mut().filter(|item| item.passes());
+    for item in pass.skip(most) {
+        item.gates.push(FixGate {
+            name: "max".to_owned(),
+            open: false,
+            fact: format!("{most} others come first, and --max asks for no more"),
+        });
+    }
+}
+
+/// The pid of a target that runs.
+fn live(text: &str) -> Result<i32, Error> {
+    match resolve(text)? {
+        Target::Live { process, .. } => Ok(process.pid),
+        Target::Ended { .. } | Target::Saved { .. } => {
+            Err(TargetError::NotRunning(text.to_owned()).into())
+        }
+    }
+}
+
+/// 5 when it was stopped, when the log could not be written, or when every
+/// single item was refused.
+fn code(plan: &FixReport) -> ExitCode {
+    let raised = plan
+        .limit
+        .as_ref()
+        .is_none_or(|limit| limit.raised == Some(true));
+    let unlogged = plan.count(FixOutcome::NotLogged) > 0;
+    let outcomes = plan.items.iter().map(|item| item.outcome);
+    let mut outcomes = outcomes.chain(plan.caches.iter().map(|cache| cache.outcome));
+    let nothing = plan.items.is_empty() && plan.caches.is_empty();
+    let refused = !nothing && outcomes.all(|outcome| outcome == Some(FixOutcome::Refused));
+    let failed = plan.stopped.is_some() || unlogged || refused || !raised;
+    ExitCode::from(if failed { 5 } else { 0 })
+}
