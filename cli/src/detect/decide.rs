@@ -2,7 +2,7 @@
 //! one, and before all a person's word.
 
 use super::context::{Context, Label, finding_id};
-use super::model::constants::FALSE_SHARE;
+use super::model::constants::{CONFIRMED, FALSE_SHARE};
 use super::model::{Decision, Measured, Why, judge::confidence};
 use crate::model::{Kind, Verdict};
 
@@ -16,7 +16,9 @@ pub fn at_this_look(
 ) -> Decision {
     let last = context.looks.last.get(id);
     if context.looks.counted {
-        return now.or_stopped(last, measured);
+        return now
+            .or_stopped(last, measured)
+            .as_it_stands(measured, last.copied());
     }
     match last {
         Some(last) if *last == now.verdict => now,
@@ -76,6 +78,29 @@ impl Decision {
             confidence: confidence(Verdict::Leak, chance),
             chance,
         })
+    }
+
+    /// What an earlier look found too much for chance stays so while later ones
+    /// confirm it: to find it, a look had to allow for all looks together. But
+    /// it is no leak any more.
+    fn as_it_stands(self, measured: &Measured, last: Option<Verdict>) -> Self {
+        let Some(last) = last.filter(|last| *last < Verdict::Early) else {
+            return self;
+        };
+        let is_confirmed = measured.chances().growth <= CONFIRMED;
+        if self.why != Why::Unclear || !is_confirmed || measured.is_over(last) {
+            return self;
+        }
+        let verdict = match last {
+            Verdict::Leak => Verdict::Suspect,
+            milder => milder,
+        };
+        Self {
+            verdict,
+            why: Why::LastLook,
+            confidence: confidence(verdict, self.chance.min(FALSE_SHARE)),
+            ..self
+        }
     }
 
     /// No worse than that, until a look that counts says so.
@@ -225,6 +250,35 @@ mod tests {
             settled,
             "given back"
         );
+    }
+
+    #[test]
+    fn what_was_no_chance_stays_so_while_more_come() {
+        let found = |old| Measured {
+            coming: Coming {
+                lately: old,
+                ..Coming::default()
+            },
+            ..Measured::default()
+        };
+        let said = |why, last, old| {
+            let mut context = between(Some(last));
+            context.looks.counted = true;
+            let now = Decision {
+                why,
+                ..now(Verdict::Held)
+            };
+            at_this_look(now, &found(old), "files-1", &context).verdict
+        };
+        assert_eq!(said(Why::Unclear, Verdict::Suspect, 5), Verdict::Suspect);
+        assert_eq!(said(Why::Unclear, Verdict::Growing, 5), Verdict::Growing);
+        assert_eq!(said(Why::Unclear, Verdict::Leak, 5), Verdict::Suspect);
+        assert_eq!(said(Why::Unclear, Verdict::Held, 5), Verdict::Held);
+        assert_eq!(said(Why::Unclear, Verdict::Early, 5), Verdict::Held);
+        assert_eq!(said(Why::Unclear, Verdict::Suspect, 2), Verdict::Held);
+        assert_eq!(said(Why::Unclear, Verdict::Suspect, 3), Verdict::Suspect);
+        assert_eq!(said(Why::Settled, Verdict::Suspect, 5), Verdict::Held);
+        assert_eq!(said(Why::Plateau, Verdict::Growing, 5), Verdict::Held);
     }
 
     #[test]

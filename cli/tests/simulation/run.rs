@@ -1,12 +1,14 @@
 //! Runs of a pattern, looked at as `report` would.
 
-use memguard::detect::Prior;
+use memguard::detect::decide::at_this_look;
 use memguard::detect::model::{Sort, judge, measure};
+use memguard::detect::{Context, Looks, Prior};
 use memguard::model::Verdict;
 
-use super::patterns::{PATTERNS, Pattern, Thing};
+use super::patterns::{PATTERNS, Pattern};
 use super::random::Random;
 use super::site::{Activity, Recorded};
+use super::thing::Thing;
 
 /// How the runs are looked at.
 #[derive(Clone, Copy)]
@@ -46,6 +48,8 @@ pub struct Shares {
     pub early: u64,
     /// Of those that were a leak at any look, those that were one at the last
     pub at_last: u64,
+    /// Those that the last look calls anything but held or early
+    pub accused: u64,
 }
 
 impl Shares {
@@ -71,11 +75,10 @@ pub fn simulate(pattern: &Pattern, setting: &Setting<'_>) -> Shares {
             lesson(pattern, &mut earlier, setting.activity)
         });
         let things = made(pattern, pattern.make, &mut random, until);
-        let verdicts: Vec<Verdict> = setting
-            .looks
-            .iter()
-            .enumerate()
-            .map(|(at, now)| verdict(pattern, &things, *now, at as u32 + 1, setting, prior))
+        let mut looker = Looker::new(pattern, setting, prior);
+        let looks = setting.looks.iter();
+        let verdicts: Vec<Verdict> = looks
+            .map(|now| looker.look(&recorded(pattern, &things, *now, setting)))
             .collect();
         shares.add(
             verdicts
@@ -85,6 +88,7 @@ pub fn simulate(pattern: &Pattern, setting: &Setting<'_>) -> Shares {
                 .unwrap_or(Verdict::Early),
         );
         shares.at_last += u64::from(verdicts.last() == Some(&Verdict::Leak));
+        shares.accused += u64::from(verdicts.last().is_some_and(|last| *last < Verdict::Early));
     }
     shares
 }
@@ -110,11 +114,11 @@ fn lesson(pattern: &Pattern, random: &mut Random, activity: Activity) -> Prior {
         activity,
         ..Setting::first(1)
     };
-    let mut plateau = None;
-    for (at, now) in LOOKS.into_iter().enumerate() {
+    let (mut plateau, mut looker) = (None, Looker::new(pattern, &setting, None));
+    for now in LOOKS {
         let recorded = recorded(pattern, &things, now, &setting);
         // What grows after all had no plateau.
-        plateau = match judged(pattern, &recorded, at as u32 + 1, &setting, None) {
+        plateau = match looker.look(&recorded) {
             Verdict::Held => recorded.plateau().max(plateau),
             Verdict::Early => plateau,
             _ => None,
@@ -148,33 +152,43 @@ fn recorded(pattern: &Pattern, things: &[Thing], now: f64, setting: &Setting<'_>
     Recorded::until(things, now, activity, is_sampled)
 }
 
-fn verdict(
-    pattern: &Pattern,
-    things: &[Thing],
-    now: f64,
-    look: u32,
-    setting: &Setting<'_>,
+/// Looks at one run, again and again; each look counts.
+struct Looker {
+    floor_s: f64,
+    sort: Sort,
     prior: Option<Prior>,
-) -> Verdict {
-    let recorded = recorded(pattern, things, now, setting);
-    judged(pattern, &recorded, look, setting, prior)
+    looks: Looks,
 }
 
-fn judged(
-    pattern: &Pattern,
-    recorded: &Recorded,
-    look: u32,
-    setting: &Setting<'_>,
-    prior: Option<Prior>,
-) -> Verdict {
-    let floor_s = setting.floor_s.unwrap_or(pattern.floor_s);
-    let found = measure(&recorded.data(floor_s, prior), look);
-    let sort = if pattern.sampled.is_some() {
-        Sort::Roomy
-    } else {
-        Sort::Scarce
-    };
-    judge(&[found], sort, look)[0].verdict
+impl Looker {
+    fn new(pattern: &Pattern, setting: &Setting<'_>, prior: Option<Prior>) -> Self {
+        Self {
+            floor_s: setting.floor_s.unwrap_or(pattern.floor_s),
+            sort: if pattern.sampled.is_some() {
+                Sort::Roomy
+            } else {
+                Sort::Scarce
+            },
+            prior,
+            looks: Looks {
+                number: 0,
+                ..Looks::default()
+            },
+        }
+    }
+
+    fn look(&mut self, recorded: &Recorded) -> Verdict {
+        self.looks.number += 1;
+        let found = measure(&recorded.data(self.floor_s, self.prior), self.looks.number);
+        let now = judge(&[found], self.sort, self.looks.number)[0];
+        let context = Context {
+            looks: self.looks.clone(),
+            ..Context::default()
+        };
+        let verdict = at_this_look(now, &found, "site", &context).verdict;
+        self.looks.last.insert("site".to_owned(), verdict);
+        verdict
+    }
 }
 
 /// Seconds until half of the runs of a 10 % leak at 2 a second are found,
@@ -192,11 +206,12 @@ pub fn median_time_to_detect(floor_s: f64, runs: u64) -> f64 {
                 floor_s: Some(floor_s),
                 ..Setting::first(1)
             };
-            let looks = counted_looks(600.0).into_iter().enumerate();
-            let mut looks = looks.filter(|(at, now)| {
-                verdict(pattern, &things, *now, *at as u32 + 1, &setting, None) == Verdict::Leak
-            });
-            looks.next().map_or(f64::INFINITY, |(_, now)| now)
+            let mut looker = Looker::new(pattern, &setting, None);
+            let mut looks = counted_looks(600.0).into_iter();
+            let is_found = |now: &f64| {
+                looker.look(&recorded(pattern, &things, *now, &setting)) == Verdict::Leak
+            };
+            looks.find(is_found).unwrap_or(f64::INFINITY)
         })
         .collect();
     found.sort_by(f64::total_cmp);

@@ -6,7 +6,7 @@ use shm_protocol::hist::{BUCKETS, bucket};
 use shm_protocol::sites::{FIRST_STEP_MS, POINTS};
 use shm_protocol::view::PointInfo;
 
-use super::patterns::Thing;
+use super::thing::Thing;
 
 /// Whether anything tells of use.
 #[derive(Clone, Copy, PartialEq, Eq)]
