@@ -67,14 +67,19 @@ pub fn obey(decision: Decision, label: Option<&Label>) -> Decision {
 
 impl Decision {
     /// What was proven stays proven: that no more come speaks for none of those
-    /// that are lost. That they are used or given back does.
+    /// that are lost. That they are used or given back does, or that the whole
+    /// site stood still for very long: so does one that only started up.
     fn or_stopped(self, last: Option<&Verdict>, measured: &Measured) -> Self {
-        let only_stopped = matches!(self.why, Why::Settled | Why::Unclear);
+        let only_stopped = matches!(self.why, Why::Settled | Why::Unclear | Why::FewMoments)
+            && !measured.has_settled();
         let was_proven = last == Some(&Verdict::Leak) && only_stopped;
         let lost = was_proven.then(|| measured.still_lost()).flatten();
         lost.map_or(self, |chance| Self {
             verdict: Verdict::Leak,
-            why: Why::Stopped,
+            why: match self.why {
+                Why::FewMoments => Why::LastLook,
+                _ => Why::Stopped,
+            },
             confidence: confidence(Verdict::Leak, chance),
             chance,
         })
@@ -231,6 +236,8 @@ mod tests {
         let stays = (Verdict::Leak, Why::Stopped);
         assert_eq!(said(Why::Settled, stopped(0), Verdict::Leak), stays);
         assert_eq!(said(Why::Unclear, stopped(0), Verdict::Leak), stays);
+        let still = (Verdict::Leak, Why::LastLook);
+        assert_eq!(said(Why::FewMoments, stopped(0), Verdict::Leak), still);
         let held = |why| (Verdict::Held, why);
         let settled = held(Why::Settled);
         assert_eq!(
@@ -241,6 +248,13 @@ mod tests {
         assert_eq!(said(Why::Settled, stopped(0), Verdict::Suspect), settled);
         let plateau = held(Why::Plateau);
         assert_eq!(said(Why::Plateau, stopped(0), Verdict::Leak), plateau);
+        let done = Measured {
+            observed_ms: 60_000,
+            still_ms: 600_000,
+            old_ms: 30_000,
+            ..stopped(0)
+        };
+        assert_eq!(said(Why::Settled, done, Verdict::Leak), settled, "done");
         let closed = Measured {
             closing: Some(Closing::default()),
             ..stopped(0)

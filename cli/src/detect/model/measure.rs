@@ -97,7 +97,8 @@ impl Measured {
         let done_ms = self.observed_ms.saturating_mul(TIMES_STILL);
         let done_ms = done_ms.max(STILL_FLOOR.as_millis() as u64);
         let at_once = self.observed_ms <= self.old_ms;
-        self.still_ms >= self.long_enough_ms() && (at_once || self.still_ms >= done_ms)
+        let still_ms = self.still_ms;
+        still_ms > 0 && still_ms >= self.long_enough_ms() && (at_once || still_ms >= done_ms)
     }
 
     /// Whether something is old and nobody uses it, or nothing tells.
