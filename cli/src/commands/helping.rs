@@ -4,9 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use crate::attach::resolve;
 use crate::model::{FixItem, FixOutcome};
-use crate::snapshot::of_target;
+use crate::snapshot::{Identity, Snapshot};
 use crate::state::State;
 use crate::state::helped::Ended;
 
@@ -15,6 +14,32 @@ use crate::state::helped::Ended;
 pub struct Helping {
     acted: BTreeMap<usize, Instant>,
     ended: Vec<(Ended, Instant)>,
+}
+
+/// Which process it is, and what time it is there.
+#[derive(Debug)]
+pub struct Clock {
+    identity: Identity,
+    moment_ms: u64,
+    read: Instant,
+}
+
+impl Clock {
+    /// By a look that was taken just now; none without a record.
+    #[must_use]
+    pub fn of(snapshot: &Snapshot) -> Option<Self> {
+        Some(Self {
+            identity: snapshot.identity.clone()?,
+            moment_ms: snapshot.moment_ms,
+            read: Instant::now(),
+        })
+    }
+
+    /// Milliseconds since its record was made.
+    fn at(&self, then: Instant) -> u64 {
+        let since = then.saturating_duration_since(self.read);
+        self.moment_ms + since.as_millis() as u64
+    }
 }
 
 impl Helping {
@@ -40,19 +65,15 @@ impl Helping {
     }
 
     /// Keeps it with what is known of the process.
-    pub fn keep(self, pid: i32) {
-        if self.ended.is_empty() {
+    pub fn keep(self, clock: Option<&Clock>) {
+        let Some(clock) = clock.filter(|_| !self.ended.is_empty()) else {
             return;
-        }
-        let snapshot = resolve(pid.to_string()).and_then(of_target);
-        // One that has ended has no later looks.
-        let Ok(snapshot) = snapshot else { return };
-        let now_ms = snapshot.moment_ms;
+        };
         let ended = |(ended, acted): (Ended, Instant)| Ended {
-            ended_ms: now_ms.saturating_sub(acted.elapsed().as_millis() as u64),
+            ended_ms: clock.at(acted),
             ..ended
         };
         let all: Vec<Ended> = self.ended.into_iter().map(ended).collect();
-        State::open().helped(&snapshot, &all);
+        State::open().helped(&clock.identity, &all);
     }
 }

@@ -7,9 +7,10 @@ use super::common::{emit, emit_done, writer_for};
 use super::progress::Progress;
 use crate::args::UndoArgs;
 use crate::error::Error;
-use crate::fix::undo::{Ground, pending};
+use crate::fix::undo::Ground;
 use crate::model::{FixOutcome, Undo, UndoItem};
 use crate::state::audit::{Action, Journal, read};
+use crate::state::pending::pending;
 use crate::state::{Folder, StateError};
 
 /// Runs the verb.

@@ -12,20 +12,21 @@ use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::time::Itimerspec;
 
 use super::inside::{Answered, Inside};
-use super::ladder::Pace;
 use super::losing;
-use super::means::settle_with;
+use super::means::{picked, settle_with};
 use super::outside::{Hold, Untouched};
 use super::owners::Owner;
+use super::pace::{Line, Pace};
 use super::same_file;
 use crate::kernel::ProcDir;
 use crate::model::{FixItem, FixOutcome};
-use shm_protocol::mailbox::SLOTS;
 
 /// How long the target has to come by: then it is idle.
 const PATIENCE: Duration = Duration::from_secs(5);
 const IDLE: &str =
     "the program came by no hook in 5 s, so the command was taken back; ask again later";
+/// Objects that are held, and written down, together; several mailboxes full.
+pub const HELD_AT_ONCE: usize = 128;
 const KNOWN: &str = "its number has been written down since";
 
 /// The way in, and whether the target was found idle.
@@ -68,9 +69,9 @@ impl Insider {
     /// Has the target close these, and asks the kernel whether it did.
     pub fn close(&self, hold: &Hold, items: &mut [FixItem], which: &[usize], pace: &mut Pace<'_>) {
         let mut held: Vec<(usize, OwnedFd)> = Vec::new();
+        pace.keep_all(items, which);
         for at in which {
             let item = &mut items[*at];
-            (pace.record)(*at, item, None);
             match self.hold_still(hold, item) {
                 Ok(copy) => held.push((*at, copy)),
                 Err(why) => settle_with(item, Err(why)),
@@ -103,7 +104,7 @@ impl Insider {
         }
         let set = self.inside.ask_timers(&picked(items, which));
         self.idle.set(!set.is_empty() && set.iter().all(is_pending));
-        let mut kept = Vec::new();
+        let mut running = Vec::new();
         for (at, set) in which.iter().zip(set) {
             let item = &mut items[*at];
             match set {
@@ -111,13 +112,13 @@ impl Insider {
                     item.outcome = Some(FixOutcome::Vanished);
                     item.detail = Some("it does not run any more".to_owned());
                 }
-                Ok(Answered::Set(set)) if (pace.record)(*at, item, Some(&set)) => kept.push(*at),
-                Ok(Answered::Set(_)) => item.outcome = Some(FixOutcome::NotLogged),
+                Ok(Answered::Set(set)) => running.push((*at, set)),
                 Ok(Answered::Not(FixOutcome::Pending)) => pending(item),
                 Ok(Answered::Not(outcome)) => item.outcome = Some(outcome),
                 Err(why) => settle_with(item, Err(why)),
             }
         }
+        let mut kept = kept(items, &running, pace);
         let stopped = self.inside.disarm_timers(&picked(items, &kept));
         for (at, stopped) in kept.iter().zip(stopped) {
             let item = &mut items[*at];
@@ -171,8 +172,23 @@ impl Insider {
     }
 }
 
-fn picked<'a>(items: &'a [FixItem], which: &[usize]) -> Vec<&'a FixItem> {
-    which.iter().map(|at| &items[*at]).collect()
+/// Those whose settings are in the log now: all or none.
+fn kept(items: &mut [FixItem], running: &[(usize, Itimerspec)], pace: &mut Pace<'_>) -> Vec<usize> {
+    let which: Vec<usize> = running.iter().map(|(at, _)| *at).collect();
+    let lines: Vec<Line<'_>> = (running.iter())
+        .map(|(at, set)| Line {
+            at: *at,
+            item: &items[*at],
+            timer: Some(set),
+        })
+        .collect();
+    if lines.is_empty() || pace.keep(&lines) {
+        return which;
+    }
+    for at in which {
+        items[at].outcome = Some(FixOutcome::NotLogged);
+    }
+    Vec::new()
 }
 
 fn is_pending(answer: &Result<Answered, Untouched>) -> bool {
@@ -187,6 +203,3 @@ fn pending(item: &mut FixItem) {
     item.outcome = Some(FixOutcome::Pending);
     item.detail = Some(IDLE.to_owned());
 }
-
-/// As many as fit at once.
-pub const AT_ONCE: usize = SLOTS;

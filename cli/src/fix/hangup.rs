@@ -11,10 +11,9 @@ use std::os::fd::AsFd;
 use super::means::{Means, settle_with};
 use super::outside::{self, Untouched};
 use super::unix;
-use crate::kernel::descriptors::Depth;
+use crate::kernel::Sockets;
 use crate::kernel::sockets::State;
 use crate::kernel::threads::SigPipe;
-use crate::kernel::{Descriptors, Sockets};
 use crate::model::{Fix, FixItem, FixOutcome};
 use rustix::io::Errno;
 
@@ -88,9 +87,8 @@ pub fn verify(means: &Means, items: &mut [FixItem], hung_up: &[usize]) {
     if left.is_empty() {
         return;
     }
-    let Some(connected) = connected(means) else {
-        return;
-    };
+    let inodes = left.iter().map(|at| items[*at].object.1).collect();
+    let connected = connected(means, &inodes);
     for at in left {
         let item = &mut items[at];
         let gone = !connected.contains(&item.object.1);
@@ -108,19 +106,13 @@ pub fn verify(means: &Means, items: &mut [FixItem], hung_up: &[usize]) {
     }
 }
 
-/// Inodes of the sockets that something could still be sent through.
-fn connected(means: &Means) -> Option<HashSet<u64>> {
-    let mut open = Descriptors::read(&means.dir, Depth::Facts).ok()?;
-    let sockets = Sockets::read(&means.dir, &mut open);
+/// Which of these inodes are of sockets that something could still be sent
+/// through; a socket that is gone is in no list.
+fn connected(means: &Means, wanted: &HashSet<u64>) -> HashSet<u64> {
+    let listed = Sockets::listed(&means.dir, wanted);
     let sends = |inode: &u64| {
-        let state = sockets.get(*inode).and_then(|socket| socket.state);
+        let state = listed.get(*inode).and_then(|socket| socket.state);
         matches!(state, Some(State::Established | State::CloseWait))
     };
-    Some(
-        open.open
-            .iter()
-            .map(|one| one.inode)
-            .filter(sends)
-            .collect(),
-    )
+    wanted.iter().copied().filter(sends).collect()
 }

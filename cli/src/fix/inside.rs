@@ -128,11 +128,12 @@ impl Inside {
     /// # Errors
     /// It is another object by now, or the kernel refused.
     pub fn close_lost(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
-        self.ask_of(Verb::CloseLost, item, FixOutcome::ClosedLost)
+        let mut all = self.close_all_lost(&[item]);
+        all.pop().unwrap_or(Err(Untouched::Vanished))
     }
 
-    /// The same for many, as many at once as there is room for. One result an
-    /// item, in their order.
+    /// Has the target close descriptors that it has lost, as many at once as
+    /// there is room for. One result an item, in their order.
     #[must_use]
     pub fn close_all_lost(&self, items: &[&FixItem]) -> Vec<Result<FixOutcome, Untouched>> {
         self.ask_of_all(Verb::CloseLost, items, FixOutcome::ClosedLost)
@@ -145,65 +146,33 @@ impl Inside {
         self.ask_of_all(Verb::ExpectHangUp, items, FixOutcome::Neutered)
     }
 
-    /// Has the target notice the next use of a file. `Retired` where it does.
-    ///
-    /// # Errors
-    /// It is another object by now, or the kernel refused.
-    pub fn mark_to_retire(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
-        self.ask_of(Verb::MarkToRetire, item, FixOutcome::Retired)
+    /// Has the target notice the next use of these files. `Retired` where it does.
+    #[must_use]
+    pub fn mark_to_retire(&self, items: &[&FixItem]) -> Vec<Result<FixOutcome, Untouched>> {
+        self.ask_of_all(Verb::MarkToRetire, items, FixOutcome::Retired)
     }
 
-    /// Has the target park a file that it was told to notice uses of. Refused
-    /// when there were some.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn retire(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
-        self.ask_of(Verb::Retire, item, FixOutcome::Retired)
+    /// Has the target park files that it was told to notice uses of. Refused
+    /// where there were some.
+    #[must_use]
+    pub fn retire(&self, items: &[&FixItem]) -> Vec<Result<FixOutcome, Untouched>> {
+        self.ask_of_all(Verb::Retire, items, FixOutcome::Retired)
     }
 
     /// Has the target put a parked file back, if its program has not.
     ///
     /// # Errors
-    /// As above.
+    /// It is another object by now, or the kernel refused.
     pub fn give_back(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
-        self.ask_back(Verb::GiveBack, item, FixOutcome::Restored)
-    }
-
-    /// Has the target close a parked file for good. `Restored` when its program
-    /// had used it, and so has it back.
-    ///
-    /// # Errors
-    /// As above.
-    pub fn end_retired(&self, item: &FixItem) -> Result<FixOutcome, Untouched> {
-        self.ask_back(Verb::EndRetired, item, FixOutcome::ClosedRetired)
-    }
-
-    /// What has changed since it was parked is back with its program.
-    fn ask_back(
-        &self,
-        verb: Verb,
-        item: &FixItem,
-        done: FixOutcome,
-    ) -> Result<FixOutcome, Untouched> {
-        let order = self.about(verb, item).ok_or(Untouched::Vanished)?;
-        match self.ask(order)? {
-            Reply::Answered {
-                answer: Answer::Changed,
-                ..
-            } => Ok(FixOutcome::Restored),
-            reply => outcome(reply, done),
-        }
-    }
-
-    fn ask_of(
-        &self,
-        verb: Verb,
-        item: &FixItem,
-        done: FixOutcome,
-    ) -> Result<FixOutcome, Untouched> {
-        let mut all = self.ask_of_all(verb, &[item], done);
+        let mut all = self.ask_back(Verb::GiveBack, &[item], FixOutcome::Restored);
         all.pop().unwrap_or(Err(Untouched::Vanished))
+    }
+
+    /// Has the target close parked files for good. `Restored` where its program
+    /// had used one, and so has it back.
+    #[must_use]
+    pub fn end_retired(&self, items: &[&FixItem]) -> Vec<Result<FixOutcome, Untouched>> {
+        self.ask_back(Verb::EndRetired, items, FixOutcome::ClosedRetired)
     }
 
     fn ask_of_all(
@@ -211,6 +180,31 @@ impl Inside {
         verb: Verb,
         items: &[&FixItem],
         done: FixOutcome,
+    ) -> Vec<Result<FixOutcome, Untouched>> {
+        self.ask_all(verb, items, |reply| outcome(reply, done))
+    }
+
+    /// What has changed since it was parked is back with its program.
+    fn ask_back(
+        &self,
+        verb: Verb,
+        items: &[&FixItem],
+        done: FixOutcome,
+    ) -> Vec<Result<FixOutcome, Untouched>> {
+        self.ask_all(verb, items, |reply| match reply {
+            Reply::Answered {
+                answer: Answer::Changed,
+                ..
+            } => Ok(FixOutcome::Restored),
+            reply => outcome(reply, done),
+        })
+    }
+
+    fn ask_all(
+        &self,
+        verb: Verb,
+        items: &[&FixItem],
+        came_of_it: impl Fn(Reply) -> Result<FixOutcome, Untouched>,
     ) -> Vec<Result<FixOutcome, Untouched>> {
         let orders: Vec<Option<Order>> = items.iter().map(|item| self.about(verb, item)).collect();
         let known: Vec<Order> = orders.iter().copied().flatten().collect();
@@ -222,7 +216,7 @@ impl Inside {
         orders
             .iter()
             .map(|order| match order {
-                Some(_) => outcome(next(), done),
+                Some(_) => came_of_it(next()),
                 None => Err(Untouched::Vanished),
             })
             .collect()

@@ -8,30 +8,21 @@ use super::hangup;
 use super::inside::Inside;
 use super::life::{Change, Life};
 use super::means::{Means, give_up};
+use super::pace::Pace;
 use super::watch::{Harm, Pulse};
-use crate::model::{Fix, FixItem, FixOutcome, FixReport};
+use crate::model::{Fix, FixItem, FixOutcome, FixReport, FixStep, FixTook, milliseconds};
 
 /// How an owner's answer is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long the canary is watched.
 const CANARY: Duration = Duration::from_secs(5);
-/// Between two looks at what is left.
+/// Between two looks at what is left, at the least,
 const BEAT: Duration = Duration::from_millis(20);
+/// and so many times as long as a look takes: thousands that nobody closes
+/// must not keep a core busy.
+const REST: u32 = 4;
 /// Between two looks for harm on long runs.
 const CHECK: Duration = Duration::from_secs(1);
-
-/// Told of every item before it is touched, with what a timer was set to, and
-/// when something came of it. Says whether that is kept: what could not be
-/// taken back is not done.
-pub type Record<'a> = &'a mut dyn FnMut(usize, &FixItem, Option<&rustix::time::Itimerspec>) -> bool;
-
-/// How fast, and who keeps account.
-pub struct Pace<'a> {
-    /// Items a second; none for as fast as it goes
-    pub per_second: Option<u32>,
-    /// Keeps what was done, before and after
-    pub record: Record<'a>,
-}
 
 /// Carries a plan out; what only the target can do by the way into it.
 pub fn climb(plan: &mut FixReport, life: &Life, inside: Option<Inside>, pace: &mut Pace<'_>) {
@@ -40,27 +31,32 @@ pub fn climb(plan: &mut FixReport, life: &Life, inside: Option<Inside>, pace: &m
     if todo.is_empty() {
         return;
     }
+    let begun = Instant::now();
     let Some(mut climber) = Climber::start(life, inside) else {
         let change = life.change().unwrap_or(Change::Ended);
         plan.stopped = Some(format!("{change}; nothing was touched"));
         return;
     };
+    let usual = begun.elapsed();
     let total = todo.len();
     let tenth = (total / 10).max(canary);
-    let mut done = 0;
+    let (mut done, mut steps) = (0, Vec::new());
     for end in [canary, tenth, total] {
         let step = Step {
             items: &todo[done..end],
             watched: if done == 0 { CANARY } else { CHECK },
             is_first: done == 0,
         };
-        climber.step(plan, &step, pace);
+        let took = climber.step(plan, &step, pace);
+        steps.push(took);
         done = end;
         if let Some(harm) = climber.harmed(plan, &todo[..done]) {
             plan.stopped = Some(harm);
-            return;
+            break;
         }
     }
+    let took = plan.took.get_or_insert_with(FixTook::default);
+    took.climbed(usual, steps);
 }
 
 fn refuse_gated(items: &mut [FixItem]) {
@@ -89,6 +85,13 @@ struct Step<'a> {
     is_first: bool,
 }
 
+/// What a step came to.
+struct Acted {
+    all: Vec<usize>,
+    /// Those whose outcome the owner decides
+    others: Vec<usize>,
+}
+
 /// Whoever goes up.
 struct Climber<'a> {
     means: Means,
@@ -107,60 +110,68 @@ impl<'a> Climber<'a> {
         life.change().is_none().then_some(climber)
     }
 
-    /// Acts on some items at the rate, waits for the owner, verifies.
-    fn step(&mut self, plan: &mut FixReport, step: &Step<'_>, pace: &mut Pace<'_>) {
+    /// Acts on some items at the rate, waits for the owner, verifies, watches.
+    fn step(&mut self, plan: &mut FixReport, step: &Step<'_>, pace: &mut Pace<'_>) -> FixStep {
         let begun = Instant::now();
+        let mut took = FixStep {
+            items: step.items.len(),
+            ..FixStep::default()
+        };
+        let acted = self.act(plan, step, pace);
+        let acting = begun.elapsed();
+        let written = pace.logged();
+        took.act_ms = milliseconds(acting.saturating_sub(written));
+        self.verify(plan, &acted, pace);
+        let known = begun.elapsed();
+        pace.keep_all(&plan.items, &acted.all);
+        let logged = begun.elapsed().saturating_sub(known);
+        // What was closed after all was written down in between.
+        let between = pace.logged().saturating_sub(logged);
+        took.verify_ms = milliseconds(known.saturating_sub(acting + between));
+        took.log_ms = milliseconds(written + between + logged);
+        // Closing thousands takes CPU time; what goes on after it is a spin.
+        self.pulse.begin();
+        std::thread::sleep(step.watched.saturating_sub(begun.elapsed()).max(CHECK));
+        took.watch_ms = milliseconds(begun.elapsed().saturating_sub(known + logged));
+        took
+    }
+
+    /// Does what is asked for, as long as the process is what it was.
+    fn act(&self, plan: &mut FixReport, step: &Step<'_>, pace: &mut Pace<'_>) -> Acted {
         let closes = |at: &usize| plan.items[*at].action == Fix::CloseLost;
         let (lost, others): (Vec<usize>, Vec<usize>) = step.items.iter().partition(|at| closes(at));
         let (timers, others): (Vec<usize>, Vec<usize>) = others
             .into_iter()
             .partition(|at| plan.items[*at].timer.is_some());
-        let mut touched = self.act_on(plan, &others, begun, pace);
-        let again = !step.is_first;
-        if touched.len() == others.len() {
-            self.means.close_lost(&mut plan.items, &lost, again, pace);
-            self.means.stop_timers(&mut plan.items, &timers, pace);
-            touched.extend(lost.into_iter().chain(timers));
+        let came_to = self.means.act(&mut plan.items, &others, self.life, pace);
+        if came_to.len() < others.len() {
+            return Acted {
+                all: came_to.clone(),
+                others: came_to,
+            };
         }
-        let others = &touched[..touched.len().min(others.len())];
+        let again = !step.is_first;
+        self.means.close_lost(&mut plan.items, &lost, again, pace);
+        self.means.stop_timers(&mut plan.items, &timers, pace);
+        Acted {
+            all: step.items.to_vec(),
+            others,
+        }
+    }
+
+    /// What came of them, by the kernel's word; presses where nothing did.
+    fn verify(&mut self, plan: &mut FixReport, acted: &Acted, pace: &mut Pace<'_>) {
         self.pulse.begin();
-        self.settle(plan, others);
-        let silent = unsettled(plan, others);
+        self.settle(plan, &acted.others);
+        let silent = unsettled(plan, &acted.others);
         // Whoever spins on the end of file would spin on the hang-up as well.
         if !silent.is_empty() && self.pulse.harm(self.life).is_none() {
             self.press(plan, &silent, pace);
         }
         let change = self.life.change();
-        for at in &touched {
+        for at in &acted.all {
             give_up(&mut plan.items[*at], change);
-            (pace.record)(*at, &plan.items[*at], None);
         }
-        // Closing thousands takes CPU time; what goes on after it is a spin.
-        self.pulse.begin();
-        std::thread::sleep(step.watched.saturating_sub(begun.elapsed()).max(CHECK));
-    }
-
-    /// Acts on these one by one, for as long as the process is what it was.
-    /// Which ones it came to.
-    fn act_on(
-        &self,
-        plan: &mut FixReport,
-        items: &[usize],
-        begun: Instant,
-        pace: &mut Pace<'_>,
-    ) -> Vec<usize> {
-        let mut looked: Option<Instant> = None;
-        for (n, at) in items.iter().enumerate() {
-            wait_for_turn(begun, n, pace.per_second);
-            if looked.is_none_or(|at| at.elapsed() > BEAT) {
-                if self.life.change().is_some() {
-                    return items[..n].to_vec();
-                }
-                looked = Some(Instant::now());
-            }
-            self.means.act(*at, &mut plan.items[*at], pace);
-        }
-        items.to_vec()
     }
 
     /// Nobody took notice of these ends: what the program has lost is closed,
@@ -186,21 +197,23 @@ impl<'a> Climber<'a> {
     /// Waits until the owner has closed these, for a while.
     fn settle(&self, plan: &mut FixReport, step: &[usize]) {
         let begun = Instant::now();
+        let mut left = unsettled(plan, step);
         loop {
-            let left = unsettled(plan, step);
+            let looked = Instant::now();
             let is_gone = |at: &usize| self.means.is_gone(&plan.items[*at]);
-            let gone: Vec<usize> = left.iter().copied().filter(is_gone).collect();
+            let (gone, open): (Vec<usize>, Vec<usize>) = left.iter().partition(|at| is_gone(at));
             // At its end, and by exec, the kernel closes what the owner did not.
             if !gone.is_empty() && self.life.end().is_some() {
                 return;
             }
-            let closed = Some(FixOutcome::ClosedByOwner);
-            gone.iter().for_each(|at| plan.items[*at].outcome = closed);
-            let all = gone.len() == left.len();
-            if all || begun.elapsed() > PATIENCE {
+            for at in gone {
+                plan.items[at].outcome = Some(FixOutcome::ClosedByOwner);
+            }
+            left = open;
+            if left.is_empty() || begun.elapsed() > PATIENCE {
                 return;
             }
-            std::thread::sleep(BEAT);
+            std::thread::sleep(BEAT.max(looked.elapsed() * REST));
         }
     }
 
@@ -210,12 +223,12 @@ impl<'a> Climber<'a> {
         if let Harm::Changed(change) = harm {
             return Some(format!("{change}; nothing more was touched"));
         }
-        let taken_back = touched
+        let touched: Vec<&FixItem> = touched
             .iter()
             .map(|at| &plan.items[*at])
             .filter(|item| item.outcome != Some(FixOutcome::ClosedByOwner))
-            .filter(|item| self.means.unregister(item))
-            .count();
+            .collect();
+        let taken_back = self.means.unregister(&touched);
         Some(match taken_back {
             0 => format!("{harm}; nothing more was touched"),
             n => format!("{harm}; nothing more was touched, and {n} were taken out of its epoll"),
@@ -226,12 +239,4 @@ impl<'a> Climber<'a> {
 fn unsettled(plan: &FixReport, of: &[usize]) -> Vec<usize> {
     let open = |at: &usize| plan.items[*at].outcome.is_none();
     of.iter().copied().filter(open).collect()
-}
-
-/// Keeps to the rate: item `n` is not touched before its time.
-pub fn wait_for_turn(begun: Instant, n: usize, per_second: Option<u32>) {
-    if let Some(rate) = per_second.filter(|rate| *rate > 0) {
-        let due = Duration::from_secs_f64(n as f64 / f64::from(rate));
-        std::thread::sleep(due.saturating_sub(begun.elapsed()));
-    }
 }

@@ -28,7 +28,7 @@ pub struct Whole<'a> {
     reader: Result<(), String>,
     mapped: HashSet<u64>,
     outside_hooks: Option<&'static str>,
-    watched: HashSet<i32>,
+    watched: Option<HashSet<i32>>,
     inside: Option<&'a Inside>,
     asked: bool,
 }
@@ -49,7 +49,7 @@ impl<'a> Whole<'a> {
             .filter(|fact| fact.what == Seen::IoUring.name())
             .count();
         let aio = mappings.iter().any(|map| map.path.starts_with("/[aio]"));
-        let watched = snapshot.facts.registrations.iter().flatten();
+        let watched = snapshot.facts.registrations.as_ref();
         Self {
             reader,
             mapped: mappings.iter().map(|map| map.inode).collect(),
@@ -58,7 +58,7 @@ impl<'a> Whole<'a> {
                 (_, true) => Some("asynchronous I/O"),
                 _ => None,
             },
-            watched: watched.map(|one| one.fd).collect(),
+            watched: watched.map(|all| all.iter().map(|one| one.fd).collect()),
             inside,
             asked,
             dir,
@@ -124,18 +124,17 @@ pub fn gates(case: &Case<'_>, whole: &Whole<'_>) -> Vec<FixGate> {
             Some(what) => gate("kernel", false, format!("it uses {what}")),
         },
     ];
-    let watched = whole.watched.contains(&fact.fd);
-    gates.push(gate(
-        "epoll",
-        !watched,
-        if watched {
-            "an epoll watches it"
-        } else {
-            "no epoll watches it"
-        },
-    ));
+    gates.push(unwatched(whole, fact.fd));
     gates.extend(socket(case, fact));
     gates
+}
+
+fn unwatched(whole: &Whole<'_>, fd: i32) -> FixGate {
+    match whole.watched.as_ref().map(|watched| watched.contains(&fd)) {
+        Some(false) => gate("epoll", true, "no epoll watches it"),
+        Some(true) => gate("epoll", false, "an epoll watches it"),
+        None => gate("epoll", false, "what epolls watch was not looked at"),
+    }
 }
 
 /// A program may know a number by its place alone, in a set of bits or a table

@@ -26,7 +26,9 @@ use crate::snapshot::take::moment_of;
 const SINCE_MINOR: u32 = 2;
 /// Those older than this give no memory back.
 pub const GIVES_BACK_SINCE_MINOR: u32 = 4;
-/// Between two looks at the answers.
+/// Between two looks at the answers: at first, for targets that are busy,
+const FIRST_BEAT: Duration = Duration::from_micros(50);
+/// and at last.
 const BEAT: Duration = Duration::from_millis(2);
 /// The target's clock has steps: a command is over for it so much later.
 const STEP: Duration = Duration::from_millis(50);
@@ -236,7 +238,7 @@ impl Mailbox {
         replies: &mut [Reply],
     ) -> io::Result<bool> {
         let all = posted.len();
-        let mut answered = 0;
+        let (mut answered, mut beat) = (0, FIRST_BEAT);
         while !posted.is_empty() && Instant::now() < until + 2 * STEP {
             let mut left = Vec::new();
             for mut one in posted {
@@ -256,7 +258,8 @@ impl Mailbox {
                 return Ok(false);
             }
             if !posted.is_empty() {
-                std::thread::sleep(BEAT);
+                std::thread::sleep(beat);
+                beat = BEAT.min(beat * 2);
             }
         }
         for (one, since) in posted.iter().filter_map(|one| Some((one, one.begun?))) {

@@ -1,20 +1,21 @@
-//! What is done to one item, by its action, and what the kernel shows after.
+//! The ways to a process: by duplicates from outside, by its mailbox from
+//! inside; and what the kernel shows after.
 
 use std::cell::OnceCell;
-use std::os::fd::AsFd;
-use std::time::Instant;
+use std::collections::HashMap;
 
-use super::batch::{AT_ONCE, Insider};
+use super::batch::{HELD_AT_ONCE, Insider};
+use super::epoll::{Entry, removing};
 use super::inside::Inside;
-use super::ladder::{Pace, wait_for_turn};
 use super::life::Change;
-use super::outside::{self, Hold, Untouched};
+use super::outside::{Hold, Untouched};
 use super::owners::Owner;
-use super::{epoll, retire, stale, unix, watches};
+use super::pace::Pace;
+use super::stale;
 use crate::kernel::descriptors::Depth;
 use crate::kernel::threads::SigPipe;
 use crate::kernel::{Descriptors, Facts, ProcDir, threads};
-use crate::model::{Fix, FixItem, FixOutcome};
+use crate::model::{FixItem, FixOutcome};
 use rustix::fs::{AtFlags, statat};
 use rustix::io::Errno;
 
@@ -26,7 +27,7 @@ pub struct Means {
     pub(super) sigpipe: SigPipe,
     inside: OnceCell<Option<Inside>>,
     pub(super) insider: Option<Insider>,
-    numbers: stale::Numbers,
+    pub(super) numbers: stale::Numbers,
 }
 
 impl Means {
@@ -50,22 +51,6 @@ impl Means {
         self.inside.get_or_init(find).as_ref()
     }
 
-    /// Does what the item asks for; its outcome where that is known at once.
-    pub fn act(&self, at: usize, item: &mut FixItem, pace: &mut Pace<'_>) {
-        let kept = item.action == Fix::Disarm || (pace.record)(at, item, None);
-        let outcome = match item.action {
-            // What is parked is only found again by the log.
-            Fix::Retire if !kept => Ok(Some(FixOutcome::NotLogged)),
-            Fix::Eof => self.show_end(item),
-            Fix::Disarm => self.disarm(at, item, pace),
-            Fix::Retire => retire::retire(self, item),
-            Fix::WatchDel => watches::remove(&self.hold, &self.dir, item).map(Some),
-            Fix::EpollDel => stale::remove(&self.hold, &self.dir, &self.numbers, item).map(Some),
-            _ => Ok(Some(FixOutcome::Refused)),
-        };
-        settle_with(item, outcome);
-    }
-
     /// Has the target close these itself, in batches at the rate; `search`
     /// when their plan may be old by now.
     pub fn close_lost(
@@ -83,9 +68,10 @@ impl Means {
         }
         let mut left = which.to_vec();
         left.retain(|at| items[*at].outcome.is_none());
-        let begun = Instant::now();
-        for (n, batch) in left.chunks(AT_ONCE).enumerate() {
-            wait_for_turn(begun, n * AT_ONCE, pace.per_second);
+        let most = pace.at_once(HELD_AT_ONCE);
+        let mut turns = pace.turns();
+        for batch in left.chunks(most) {
+            turns.wait_for(batch.len());
             insider.close(&self.hold, items, batch, pace);
         }
     }
@@ -93,56 +79,12 @@ impl Means {
     /// Has the target stop these POSIX timers, in batches at the rate.
     pub fn stop_timers(&self, items: &mut [FixItem], which: &[usize], pace: &mut Pace<'_>) {
         let Some(insider) = &self.insider else { return };
-        let begun = Instant::now();
-        for (n, batch) in which.chunks(AT_ONCE).enumerate() {
-            wait_for_turn(begun, n * AT_ONCE, pace.per_second);
+        let most = pace.at_once(HELD_AT_ONCE);
+        let mut turns = pace.turns();
+        for batch in which.chunks(most) {
+            turns.wait_for(batch.len());
             insider.stop_timers(items, batch, pace);
         }
-    }
-
-    /// The owner decides; what became of it is seen later.
-    fn show_end(&self, item: &FixItem) -> Result<Option<FixOutcome>, Untouched> {
-        let copy = self.hold.object(item)?;
-        if outside::listens(&copy) || !unix::has_an_end(&copy) {
-            return Ok(Some(FixOutcome::Refused));
-        }
-        match outside::end_of_file(copy.as_fd()) {
-            // Its peer has reset the connection meanwhile: the end is there.
-            Err(Untouched::Kernel(Errno::NOTCONN)) => Ok(None),
-            other => other.map(|()| None),
-        }
-    }
-
-    fn disarm(
-        &self,
-        at: usize,
-        item: &mut FixItem,
-        pace: &mut Pace<'_>,
-    ) -> Result<Option<FixOutcome>, Untouched> {
-        let copy = self.hold.object(item)?;
-        // All timerfds share an inode: only the library's row tells them apart.
-        if self
-            .insider
-            .as_ref()
-            .is_some_and(|one| !one.inside().is_still(item))
-        {
-            return Err(Untouched::Vanished);
-        }
-        let before = rustix::time::timerfd_gettime(&copy)?;
-        if is_off(&before) {
-            // Somebody has stopped it since the plan was made.
-            return Err(Untouched::Vanished);
-        }
-        if !(pace.record)(at, item, Some(&before)) {
-            return Ok(Some(FixOutcome::NotLogged));
-        }
-        outside::disarm(copy.as_fd())?;
-        let now = rustix::time::timerfd_gettime(&copy)?;
-        Ok(Some(if is_off(&now) {
-            FixOutcome::Disarmed
-        } else {
-            FixOutcome::Failed
-        }))
     }
 
     /// Whether the kernel shows another object, or none, under the number.
@@ -156,30 +98,54 @@ impl Means {
         }
     }
 
+    /// The same, and takes it down: then its owner has closed it.
+    pub fn is_closed(&self, item: &mut FixItem) -> bool {
+        if item.outcome.is_none() && self.is_gone(item) {
+            item.outcome = Some(FixOutcome::ClosedByOwner);
+        }
+        item.outcome.is_some()
+    }
+
     /// A loop that gets the end of file again and again and ignores it spins:
-    /// without the registration it gets nothing.
-    pub fn unregister(&self, item: &FixItem) -> bool {
-        let Some(fd) = item.fd else { return false };
+    /// without the registration it gets nothing. How many were taken out.
+    pub fn unregister(&self, items: &[&FixItem]) -> usize {
         let open = Descriptors::read(&self.dir, Depth::Facts);
-        let epolls = open.map(|open| open.open).unwrap_or_default();
-        let holder = Owner {
-            pid: self.dir.pid(),
-            fd,
+        let watching = watching(&open.map(|open| open.open).unwrap_or_default());
+        let entry = |item: &&FixItem| {
+            let (fd, inode) = (item.fd?, item.object.1);
+            let epoll = *watching.get(&(fd, inode))?;
+            Some((Entry { epoll, fd }, inode))
         };
-        epolls.iter().any(|epoll| {
-            let Facts::Epoll(entries) = &epoll.facts else {
-                return false;
+        let entries: Vec<(Entry, u64)> = items.iter().filter_map(entry).collect();
+        let highest = entries.iter().map(|(entry, _)| entry.fd).max();
+        let pid = self.dir.pid();
+        removing(&self.hold, highest.unwrap_or(0), |by| {
+            let gone = |(entry, inode): &&(Entry, u64)| {
+                let holder = Owner { pid, fd: entry.fd };
+                by.remove(*entry, holder, *inode).is_ok()
             };
-            let here = entries
-                .iter()
-                .any(|entry| entry.fd == fd && entry.inode == item.object.1);
-            let entry = epoll::Entry {
-                epoll: epoll.fd,
-                fd,
-            };
-            here && epoll::remove(&self.hold, entry, holder).is_ok()
+            entries.iter().filter(gone).count()
         })
     }
+}
+
+/// The epoll that watches a number and inode.
+fn watching(open: &[crate::kernel::Descriptor]) -> HashMap<(i32, u64), i32> {
+    let mut watching = HashMap::new();
+    for epoll in open {
+        let Facts::Epoll(entries) = &epoll.facts else {
+            continue;
+        };
+        for entry in entries {
+            watching.insert((entry.fd, entry.inode), epoll.fd);
+        }
+    }
+    watching
+}
+
+/// Those of the plan.
+pub(super) fn picked<'a>(items: &'a [FixItem], which: &[usize]) -> Vec<&'a FixItem> {
+    which.iter().map(|at| &items[*at]).collect()
 }
 
 /// Takes a result down.
@@ -192,10 +158,6 @@ pub(super) fn settle_with(item: &mut FixItem, outcome: Result<Option<FixOutcome>
             item.detail = Some(why.to_string());
         }
     }
-}
-
-fn is_off(timer: &rustix::time::Itimerspec) -> bool {
-    timer.it_value.tv_sec == 0 && timer.it_value.tv_nsec == 0
 }
 
 /// Nothing has come of it in time, perhaps because of what became of the

@@ -19,7 +19,9 @@
 //!   [`lost`]: whether it may still know a number
 //! - [`inside`]: has the target close what it lost and stop its timers, through
 //!   its [`mailbox`]
-//! - [`means`]: what is done to one item, by its action
+//! - [`means`]: the ways to a process; [`acts`]: what is done from outside, in
+//!   batches; [`ends`]: connections, a few at a time
+//! - [`pace`]: how fast, and the log that goes ahead
 //! - [`retire`]: parks unused files, closes them after a quarantine
 //! - [`batch`]: many of those at once, each verified
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
@@ -31,8 +33,10 @@
 //! Nothing that the program may still use is closed: a socket's owner is shown
 //! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
+pub mod acts;
 pub mod batch;
 pub mod caches;
+pub mod ends;
 pub mod epoll;
 #[cfg(feature = "forced-verdicts")]
 pub mod forced;
@@ -48,6 +52,7 @@ pub mod mailbox;
 pub mod means;
 pub mod outside;
 pub mod owners;
+pub mod pace;
 pub mod plan;
 pub mod posix;
 pub mod preview;

@@ -10,7 +10,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use rustix::time::{Itimerspec, TimerfdTimerFlags, timerfd_settime};
 
 /// Why an object was not touched.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Untouched {
     /// The number is closed, or names another object
     #[error("it is gone, or its number names another object by now")]
@@ -53,6 +53,17 @@ impl Hold {
         Ok(Self {
             pid,
             process: pidfd_open(process, PidfdFlags::empty())?,
+        })
+    }
+
+    /// The same, held by a descriptor of at least that number.
+    ///
+    /// # Errors
+    /// No such number is free.
+    pub fn again(&self, least: i32) -> Result<Self, Errno> {
+        Ok(Self {
+            pid: self.pid,
+            process: rustix::io::fcntl_dupfd_cloexec(&self.process, least)?,
         })
     }
 

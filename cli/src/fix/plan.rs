@@ -81,6 +81,7 @@ pub fn plan(
         limit: None,
         caches: Vec::new(),
         search,
+        took: None,
         stopped: None,
         notes: notes(&owners),
     }
@@ -110,9 +111,14 @@ pub fn confirm(first: FixReport, second: FixReport) -> FixReport {
         })
         .collect();
     let search = second.search.or(first.search);
+    let took = match (first.took, second.took) {
+        (Some(first), Some(second)) => Some(first.and(&second)),
+        (first, second) => first.or(second),
+    };
     FixReport {
         items,
         search,
+        took,
         ..first
     }
 }

@@ -8,19 +8,20 @@
 //! then the file is taken. A handler that waits while what it interrupted was
 //! on that way is not told apart; it is a window of three instructions.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::gates::{self, Case, gate};
 use super::inside::Inside;
-use super::means::Means;
+use super::means::{Means, picked, settle_with};
 use super::outside::Untouched;
 use super::undo::item_of;
 use crate::kernel::{ProcDir, maps, process::start_ticks, threads};
 use crate::model::{FixGate, FixItem, FixOutcome};
 use crate::state::audit::Action;
+use shm_protocol::mailbox::SLOTS;
 
 /// How long the threads have to come to rest.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -112,59 +113,96 @@ fn untouched_otherwise(seen: &Seen, inode: u64) -> FixGate {
     gate("file", open, said)
 }
 
-/// Has one parked.
-///
-/// # Errors
-/// It is another object by now, or the kernel refused.
-pub fn retire(means: &Means, item: &mut FixItem) -> Result<Option<FixOutcome>, Untouched> {
+/// Has these parked, with one wait for all of them.
+pub fn retire(means: &Means, items: &mut [FixItem], which: &[usize]) {
+    if which.is_empty() {
+        return;
+    }
     let Some(inside) = means.inside() else {
-        item.detail = Some("the library is not in it, or takes no commands".to_owned());
-        return Ok(Some(FixOutcome::Refused));
+        let absent = "the library is not in it, or takes no commands";
+        return refuse(items, which, absent);
     };
-    let marked = inside.mark_to_retire(item)?;
-    if marked != FixOutcome::Retired {
-        return Ok(Some(marked));
+    let marked = inside.mark_to_retire(&picked(items, which));
+    let marked = settled_but(FixOutcome::Retired, items, which, marked);
+    let numbers: BTreeSet<i32> = marked.iter().filter_map(|at| items[*at].fd).collect();
+    let restless = not_at_rest(&means.dir, numbers);
+    let (restless, unused): (Vec<usize>, Vec<usize>) =
+        (marked.into_iter()).partition(|at| restless.contains(&items[*at].fd.unwrap_or(-1)));
+    refuse(items, &restless, "not every thread of it came to rest");
+    let taken = inside.retire(&picked(items, &unused));
+    for at in settled_but(FixOutcome::Retired, items, &unused, taken) {
+        let parked = means.is_gone(&items[at]);
+        items[at].outcome = Some(match parked {
+            true => FixOutcome::Retired,
+            false => FixOutcome::Failed,
+        });
     }
-    if !rests(&means.dir, item.fd.unwrap_or(-1)) {
-        item.detail = Some("not every thread of it came to rest".to_owned());
-        return Ok(Some(FixOutcome::Refused));
+    for at in unused {
+        if items[at].outcome == Some(FixOutcome::Refused) {
+            items[at].detail = Some("it was used just now".to_owned());
+        }
     }
-    let taken = inside.retire(item)?;
-    match taken {
-        FixOutcome::Refused => item.detail = Some("it was used just now".to_owned()),
-        FixOutcome::Retired if !means.is_gone(item) => return Ok(Some(FixOutcome::Failed)),
-        _ => {}
-    }
-    Ok(Some(taken))
 }
 
-/// Whether each thread was seen waiting in a call on something else. Threads
-/// that begin later have seen the mark.
-fn rests(dir: &ProcDir, fd: i32) -> bool {
+fn refuse(items: &mut [FixItem], which: &[usize], why: &str) {
+    for at in which {
+        items[*at].outcome = Some(FixOutcome::Refused);
+        items[*at].detail = Some(why.to_owned());
+    }
+}
+
+/// Those with that answer; every other answer is an outcome.
+fn settled_but(
+    wanted: FixOutcome,
+    items: &mut [FixItem],
+    which: &[usize],
+    answers: Vec<Result<FixOutcome, Untouched>>,
+) -> Vec<usize> {
+    let mut with_it = Vec::new();
+    for (at, answer) in which.iter().zip(answers) {
+        match answer {
+            Ok(outcome) if outcome == wanted => with_it.push(*at),
+            other => settle_with(&mut items[*at], other.map(Some)),
+        }
+    }
+    with_it
+}
+
+/// Those of these numbers on which not each thread was seen waiting in a call
+/// on something else. Threads that begin later have seen the mark.
+fn not_at_rest(dir: &ProcDir, numbers: BTreeSet<i32>) -> BTreeSet<i32> {
     let begun = Instant::now();
     let Ok(ids) = threads::ids(dir) else {
-        return false;
+        return numbers;
     };
-    let mut left: BTreeSet<i32> = ids.into_iter().collect();
-    while begun.elapsed() < PATIENCE {
+    let mut left: BTreeMap<i32, BTreeSet<i32>> =
+        ids.into_iter().map(|tid| (tid, numbers.clone())).collect();
+    while !left.is_empty() && begun.elapsed() < PATIENCE {
         let Ok(now) = threads::read(dir) else {
-            return false;
+            return numbers;
         };
-        left.retain(|tid| {
-            now.iter()
-                .any(|thread| thread.tid == *tid && !waits(thread, fd))
+        let now: BTreeMap<i32, &threads::Thread> =
+            now.iter().map(|thread| (thread.tid, thread)).collect();
+        left.retain(|tid, numbers| {
+            let Some(thread) = now.get(tid) else {
+                return false;
+            };
+            keep_used(thread, numbers);
+            !numbers.is_empty()
         });
-        if left.is_empty() {
-            return true;
+        if !left.is_empty() {
+            std::thread::sleep(BEAT);
         }
-        std::thread::sleep(BEAT);
     }
-    false
+    left.into_values().flatten().collect()
 }
 
-fn waits(thread: &threads::Thread, fd: i32) -> bool {
-    let blocked = thread.blocked.as_ref();
-    blocked.is_some_and(|blocked| blocked.complete && !blocked.descriptors.contains(&fd))
+/// Of a thread that waits, only what it waits for stays.
+fn keep_used(thread: &threads::Thread, numbers: &mut BTreeSet<i32>) {
+    let blocked = thread.blocked.as_ref().filter(|blocked| blocked.complete);
+    if let Some(blocked) = blocked {
+        numbers.retain(|fd| blocked.descriptors.contains(fd));
+    }
 }
 
 /// What is parked in a process longer than a quarantine: closed for good, or
@@ -184,36 +222,55 @@ pub fn end_due(actions: Vec<Action>, pid: i32, quarantine: Duration) -> Vec<(Act
     let Some(inside) = inside else {
         return Vec::new();
     };
-    let end = |action: Action| {
-        let item = ended(&inside, &action);
-        (action, item)
-    };
-    due.into_iter().map(end).collect()
+    let mut all = Vec::new();
+    for some in due.chunks(SLOTS) {
+        let ended = ended(&inside, some);
+        let is_pending = |item: &FixItem| item.outcome == Some(FixOutcome::Pending);
+        // A program that does not come by is not waited for again.
+        let idle = ended.iter().all(is_pending);
+        all.extend(some.iter().cloned().zip(ended));
+        if idle {
+            break;
+        }
+    }
+    all
 }
 
-fn ended(inside: &Inside, action: &Action) -> FixItem {
-    let item = item_of(action);
+/// Has these closed for good.
+fn ended(inside: &Inside, some: &[Action]) -> Vec<FixItem> {
     // A close gives back the locks of the whole process on that file.
     let locks = std::fs::read_to_string("/proc/locks").unwrap_or_default();
-    let (outcome, detail) = if locked(&locks).contains(&action.object.1) {
-        (FixOutcome::Pending, Some("somebody has a lock on it now"))
-    } else {
-        match inside.end_retired(&item) {
-            Ok(FixOutcome::Restored) => (FixOutcome::Restored, Some(FALSE_ALARM)),
-            // Nothing is recorded there now.
-            Ok(FixOutcome::Refused) => (FixOutcome::Pending, None),
-            Ok(outcome) => (outcome, None),
-            Err(Untouched::Vanished) if action.outcome == Some(FixOutcome::Retired) => {
-                (FixOutcome::ClosedByOwner, None)
-            }
-            Err(Untouched::Vanished) => (FixOutcome::Vanished, None),
-            Err(_) => (FixOutcome::Failed, None),
+    let locked = locked(&locks);
+    let mut items: Vec<FixItem> = some.iter().map(item_of).collect();
+    let is_free = |at: &usize| !locked.contains(&items[*at].object.1);
+    let free: Vec<usize> = (0..items.len()).filter(is_free).collect();
+    for item in &mut items {
+        item.outcome = Some(FixOutcome::Pending);
+        item.detail = Some("somebody has a lock on it now".to_owned());
+    }
+    let answers = inside.end_retired(&picked(&items, &free));
+    for (at, answer) in free.into_iter().zip(answers) {
+        let (outcome, detail) = end_of(&some[at], answer);
+        items[at].outcome = Some(outcome);
+        items[at].detail = detail.map(str::to_owned);
+    }
+    items
+}
+
+fn end_of(
+    action: &Action,
+    answer: Result<FixOutcome, Untouched>,
+) -> (FixOutcome, Option<&'static str>) {
+    match answer {
+        Ok(FixOutcome::Restored) => (FixOutcome::Restored, Some(FALSE_ALARM)),
+        // Nothing is recorded there now.
+        Ok(FixOutcome::Refused) => (FixOutcome::Pending, None),
+        Ok(outcome) => (outcome, None),
+        Err(Untouched::Vanished) if action.outcome == Some(FixOutcome::Retired) => {
+            (FixOutcome::ClosedByOwner, None)
         }
-    };
-    FixItem {
-        outcome: Some(outcome),
-        detail: detail.map(str::to_owned),
-        ..item
+        Err(Untouched::Vanished) => (FixOutcome::Vanished, None),
+        Err(_) => (FixOutcome::Failed, None),
     }
 }
 
@@ -236,6 +293,7 @@ pub fn give_back(inside: &Inside, action: &Action) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::blocked::Blocked;
 
     #[test]
     fn locks_are_found_by_inode_whatever_their_sort() {
@@ -244,6 +302,30 @@ mod tests {
                     2: FLOCK  ADVISORY  READ 14 fd:00:9 0 EOF\n";
         assert_eq!(locked(text), HashSet::from([1234, 77, 9]));
         assert!(locked("").is_empty());
+    }
+
+    #[test]
+    fn of_a_thread_that_waits_only_what_it_waits_for_is_not_at_rest() {
+        let thread = |blocked| threads::Thread {
+            tid: 1,
+            comm: String::new(),
+            state: 'S',
+            blocked,
+        };
+        let waits_for = |descriptors: &[i32], complete| Blocked {
+            syscall: 0,
+            descriptors: descriptors.iter().copied().collect(),
+            complete,
+        };
+        let left = |blocked| {
+            let mut numbers = BTreeSet::from([3, 4, 5]);
+            keep_used(&thread(blocked), &mut numbers);
+            numbers.into_iter().collect::<Vec<_>>()
+        };
+        assert_eq!(left(None), [3, 4, 5], "it runs");
+        assert_eq!(left(Some(waits_for(&[], false))), [3, 4, 5], "on what?");
+        assert_eq!(left(Some(waits_for(&[4, 9], true))), [4]);
+        assert!(left(Some(waits_for(&[], true))).is_empty());
     }
 
     #[test]

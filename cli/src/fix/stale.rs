@@ -1,13 +1,16 @@
 //! Stale registrations: an epoll tells of a number that is closed or names
 //! another file. From finding to item, and out of the epoll.
 
-use std::cell::RefCell;
+use std::cell::{Cell, LazyCell, RefCell};
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
-use super::epoll::{self, Entry};
+use super::epoll::{Entry, Remover, removing};
 use super::gates;
+use super::means::settle_with;
 use super::outside::{Hold, Untouched};
 use super::owners::{Owner, Owners, Sought};
+use super::pace::Turns;
 use super::plan::Wish;
 use crate::detect::Found;
 use crate::kernel::descriptors::fdinfo;
@@ -76,28 +79,56 @@ impl Holders {
 
 /// Which numbers of the target name which object, read once for many entries.
 #[derive(Debug, Default)]
-pub struct Numbers(RefCell<HashMap<(u64, u64), Vec<i32>>>);
+pub struct Numbers {
+    all: RefCell<HashMap<(u64, u64), Vec<i32>>>,
+    read: Cell<Option<Instant>>,
+}
+
+/// What was read is not read again so soon, for thousands of entries of a file
+/// that only others have open.
+const FRESH: Duration = Duration::from_millis(500);
 
 impl Numbers {
-    /// Its own descriptors of that object. What was read is only a hint: each
-    /// is looked at again, and all are read again when none of them holds.
-    fn of(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<Owner> {
+    /// Numbers that have named that object, some that it is open at first.
+    /// What was read is only a hint: all are read again when none of them holds.
+    fn of(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<i32> {
         let known = self.known(dir, object);
-        if !known.is_empty() {
+        let is_fresh = |read: Instant| read.elapsed() < FRESH;
+        if !known.is_empty() || self.read.get().is_some_and(is_fresh) {
             return known;
         }
-        *self.0.borrow_mut() = read_numbers(dir);
+        *self.all.borrow_mut() = read_numbers(dir);
+        self.read.set(Some(Instant::now()));
         self.known(dir, object)
     }
 
-    fn known(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<Owner> {
-        let all = self.0.borrow();
-        let numbers = all.get(&object).into_iter().flatten().copied();
-        let pid = dir.pid();
-        numbers
-            .filter(|fd| is_current(dir, *fd, object))
-            .map(|fd| Owner { pid, fd })
-            .collect()
+    fn known(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<i32> {
+        let mut all = self.all.borrow_mut();
+        let Some(numbers) = all.get_mut(&object) else {
+            return Vec::new();
+        };
+        // Those that do not hold any more go, until one does.
+        while let Some(first) = numbers.first() {
+            if is_current(dir, *first, object) {
+                break;
+            }
+            numbers.swap_remove(0);
+        }
+        numbers.iter().take(MOST_TRIED).copied().collect()
+    }
+
+    /// With this one an entry was found: where many entries are of one file,
+    /// it is tried first from then on.
+    fn prefer(&self, object: (u64, u64), number: i32) {
+        let mut all = self.all.borrow_mut();
+        let numbers = all.get_mut(&object);
+        let at = numbers.as_ref().and_then(|numbers| {
+            let tried = numbers.iter().take(MOST_TRIED);
+            tried.copied().position(|one| one == number)
+        });
+        if let (Some(numbers), Some(at)) = (numbers, at) {
+            numbers.swap(0, at);
+        }
     }
 }
 
@@ -111,41 +142,78 @@ fn read_numbers(dir: &ProcDir) -> HashMap<(u64, u64), Vec<i32>> {
     all
 }
 
-/// Takes the entry out; the kernel says whether it had one of that file and
-/// number. Only where it had none its whole list is asked, which may be long.
-///
-/// # Errors
-/// [`Untouched::Vanished`] when it was gone before, or is not stale any more.
+/// Takes these entries out, each at its turn.
 pub fn remove(
     hold: &Hold,
     dir: &ProcDir,
     numbers: &Numbers,
-    item: &FixItem,
-) -> Result<FixOutcome, Untouched> {
-    let (Some(epoll), Some(fd)) = (item.fd, item.entry) else {
-        return Err(Untouched::Vanished);
+    items: &mut [FixItem],
+    which: &[usize],
+    turns: &mut Turns,
+) {
+    let Some(highest) = which.iter().filter_map(|at| items[*at].entry).max() else {
+        return;
     };
-    if is_current(dir, fd, item.object) {
-        return Err(Untouched::Vanished);
-    }
-    let own = numbers.of(dir, item.object).into_iter();
-    let others = || {
-        Owners::of(&Sought::inodes([item.object.1]))
-            .of_inode(item.object.1)
-            .to_vec()
-    };
-    let others = std::iter::once_with(others).flatten();
-    for holder in own.chain(others).take(MOST_TRIED) {
-        // Of another file with that inode the epoll has no entry: nothing happens.
-        match epoll::remove(hold, Entry { epoll, fd }, holder) {
-            Ok(()) => return Ok(FixOutcome::Removed),
-            Err(Untouched::Vanished) => {}
-            Err(why) => return Err(why),
+    let inodes: Vec<u64> = which.iter().map(|at| items[*at].object.1).collect();
+    let elsewhere = LazyCell::new(|| Owners::of(&Sought::inodes(inodes)));
+    removing(hold, highest, |by| {
+        for at in which {
+            turns.wait();
+            let removal = Removal { by, dir, numbers };
+            let removed = removal.of(&items[*at], || elsewhere.of_inode(items[*at].object.1));
+            settle_with(&mut items[*at], removed.map(Some));
+        }
+    });
+}
+
+/// What it takes to take one out.
+struct Removal<'a> {
+    by: &'a Remover,
+    dir: &'a ProcDir,
+    numbers: &'a Numbers,
+}
+
+impl Removal<'_> {
+    /// The kernel says whether it had one of that file and number. Only where it
+    /// had none its whole list is asked, which may be long.
+    fn of<'b>(
+        &self,
+        item: &FixItem,
+        elsewhere: impl FnOnce() -> &'b [Owner],
+    ) -> Result<FixOutcome, Untouched> {
+        let (Some(epoll), Some(fd)) = (item.fd, item.entry) else {
+            return Err(Untouched::Vanished);
+        };
+        if is_current(self.dir, fd, item.object) {
+            return Err(Untouched::Vanished);
+        }
+        let entry = Entry { epoll, fd };
+        let pid = self.dir.pid();
+        for fd in self.numbers.of(self.dir, item.object) {
+            let holds = is_current(self.dir, fd, item.object);
+            if holds && self.goes(entry, Owner { pid, fd }, item)? {
+                self.numbers.prefer(item.object, fd);
+                return Ok(FixOutcome::Removed);
+            }
+        }
+        for holder in elsewhere().iter().take(MOST_TRIED) {
+            if self.goes(entry, *holder, item)? {
+                return Ok(FixOutcome::Removed);
+            }
+        }
+        match listed(self.dir, epoll, fd, item.object) {
+            0 => Err(Untouched::Vanished),
+            _ => Ok(FixOutcome::Failed),
         }
     }
-    match listed(dir, epoll, fd, item.object) {
-        0 => Err(Untouched::Vanished),
-        _ => Ok(FixOutcome::Failed),
+
+    /// Of another file with that inode the epoll has no entry: nothing happens.
+    fn goes(&self, entry: Entry, holder: Owner, item: &FixItem) -> Result<bool, Untouched> {
+        match self.by.remove(entry, holder, item.object.1) {
+            Ok(()) => Ok(true),
+            Err(Untouched::Vanished) => Ok(false),
+            Err(why) => Err(why),
+        }
     }
 }
 

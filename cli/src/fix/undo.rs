@@ -1,8 +1,6 @@
 //! Sets stopped timers back to what they were, and parked files back to their
 //! numbers.
 
-use std::collections::BTreeMap;
-
 use rustix::fd::AsFd;
 use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
 
@@ -35,41 +33,6 @@ fn itimer(setting: Setting) -> Itimerspec {
         it_value: time(setting.next_ns.max(1)),
         it_interval: time(setting.interval_ns),
     }
-}
-
-/// What was stopped or parked and not set back, the oldest first. An action without an
-/// outcome counts: the memguard that did it may have died.
-#[must_use]
-pub fn pending(actions: &[Action]) -> Vec<Action> {
-    let mut last: BTreeMap<&str, (usize, Action)> = BTreeMap::new();
-    for (at, action) in actions.iter().enumerate() {
-        let before = last.get(action.id.as_str());
-        let timer = action.timer.or(before.and_then(|(_, one)| one.timer));
-        let first = before.map_or(at, |(first, _)| *first);
-        let merged = Action {
-            timer,
-            ..action.clone()
-        };
-        last.insert(&action.id, (first, merged));
-    }
-    let open = |action: &Action| {
-        let stopped = matches!(
-            action.outcome,
-            None | Some(FixOutcome::Disarmed | FixOutcome::Failed)
-        );
-        let parked = matches!(
-            action.outcome,
-            None | Some(FixOutcome::Retired | FixOutcome::Pending)
-        );
-        match action.action {
-            Fix::Disarm => stopped && action.timer.is_some(),
-            Fix::Retire => parked,
-            _ => false,
-        }
-    };
-    let mut all: Vec<(usize, Action)> = last.into_values().filter(|(_, one)| open(one)).collect();
-    all.sort_by_key(|(first, _)| *first);
-    all.into_iter().map(|(_, action)| action).collect()
 }
 
 const UNKNOWN: &str = "what it was set to is not known";

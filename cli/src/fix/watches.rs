@@ -4,11 +4,13 @@
 //!
 //! All other watches are only reported.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
+use rustix::fd::OwnedFd;
 use rustix::fs::inotify;
 
 use super::gates::{gate, process, verdict};
+use super::means::settle_with;
 use super::outside::{Hold, Untouched};
 use super::plan::Wish;
 use crate::detect::Found;
@@ -53,34 +55,58 @@ pub fn items(snapshot: &Snapshot, found: &Found, wish: &Wish) -> Vec<FixItem> {
         .collect()
 }
 
-/// Takes the watch off, and asks the kernel whether it is gone.
-///
-/// # Errors
-/// [`Untouched::Vanished`] when it was gone before, or watches something else.
-pub fn remove(hold: &Hold, dir: &ProcDir, item: &FixItem) -> Result<FixOutcome, Untouched> {
-    let (Some(fd), Some(watch)) = (item.fd, item.entry) else {
-        return Err(Untouched::Vanished);
-    };
-    // First held, then known to be the one: numbers of watches are not used
-    // again soon, and not within one inotify while another has them.
-    let copy = hold.duplicate(fd)?;
-    if !is_listed(dir, item, fd, watch) {
-        return Err(Untouched::Vanished);
+/// Takes these watches off, and asks the kernel whether they are gone. An
+/// inotify is listed once for all of its watches.
+pub fn remove(hold: &Hold, dir: &ProcDir, items: &mut [FixItem], which: &[usize]) {
+    let mut by_inotify: BTreeMap<Option<i32>, Vec<usize>> = BTreeMap::new();
+    for at in which {
+        by_inotify.entry(items[*at].fd).or_default().push(*at);
     }
-    inotify::remove_watch(&copy, watch)?;
-    Ok(if is_listed(dir, item, fd, watch) {
-        FixOutcome::Failed
-    } else {
-        FixOutcome::Removed
-    })
+    for (fd, which) in by_inotify {
+        let held = fd.ok_or(Untouched::Vanished).and_then(|fd| {
+            // First held, then known to be the one: numbers of watches are not
+            // used again soon, and not within one inotify while another has them.
+            Ok((fd, hold.duplicate(fd)?))
+        });
+        match held {
+            Ok((fd, inotify)) => remove_of(dir, fd, &inotify, items, &which),
+            Err(why) => which.iter().for_each(|at| {
+                settle_with(&mut items[*at], Err(why.clone()));
+            }),
+        }
+    }
 }
 
-fn is_listed(dir: &ProcDir, item: &FixItem, fd: i32, watch: i32) -> bool {
+fn remove_of(dir: &ProcDir, fd: i32, inotify: &OwnedFd, items: &mut [FixItem], which: &[usize]) {
+    let before = listed(dir, fd);
+    for at in which {
+        let item = &mut items[*at];
+        let watch = item
+            .entry
+            .filter(|watch| before.contains(&(*watch, item.object)));
+        let removed = watch.ok_or(Untouched::Vanished);
+        let removed = removed.and_then(|watch| Ok(inotify::remove_watch(inotify, watch)?));
+        settle_with(item, removed.map(|()| None));
+    }
+    let after = listed(dir, fd);
+    for at in which {
+        let item = &mut items[*at];
+        let is_left = item
+            .entry
+            .is_some_and(|watch| after.contains(&(watch, item.object)));
+        item.outcome.get_or_insert(match is_left {
+            true => FixOutcome::Failed,
+            false => FixOutcome::Removed,
+        });
+    }
+}
+
+/// Number, device and inode of all that an inotify watches.
+fn listed(dir: &ProcDir, fd: i32) -> HashSet<(i32, (u64, u64))> {
     let text = dir.read(&format!("fdinfo/{fd}")).unwrap_or_default();
     let Facts::Watches(listed) = fdinfo::parse(Seen::Inotify, &text).facts else {
-        return false;
+        return HashSet::new();
     };
-    let same =
-        |one: &fdinfo::Watch| one.id == Some(watch) && (one.device, one.inode) == item.object;
-    listed.iter().any(same)
+    let one = |one: &fdinfo::Watch| Some((one.id?, (one.device, one.inode)));
+    listed.iter().filter_map(one).collect()
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Fix as Action, Kind, Process};
+use super::{Fix as Action, FixTook, Kind, Process};
 
 /// A plan, and after it was carried out, what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,6 +28,9 @@ pub struct FixReport {
     /// The latest search of the program's memory for descriptors' numbers
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<FixSearch>,
+    /// Where the time went
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took: Option<FixTook>,
     /// Why it stopped early, if it did
     pub stopped: Option<String>,
     /// What else a reader should know, one sentence each

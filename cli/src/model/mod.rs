@@ -12,6 +12,7 @@ mod memory;
 mod merge;
 mod process;
 mod report;
+mod took;
 mod undo;
 
 pub use cache::Cache;
@@ -29,4 +30,5 @@ pub use report::{
     Overhead, Report, Resource, Share, Stays, SuppressedRule, Survivors, TimerState, Totals,
     Verdict,
 };
+pub use took::{FixStep, FixTook, milliseconds};
 pub use undo::{Undo, UndoItem};

@@ -418,6 +418,7 @@ pub fn fix() -> FixReport {
         limit: None,
         caches: Vec::new(),
         search: None,
+        took: None,
         stopped: None,
         notes: Vec::new(),
     }

@@ -18,12 +18,30 @@ use crate::kernel::{
     threads,
 };
 
+/// What a look asks for besides the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// What epolls watch. The kernel lists it under the lock that the program
+    /// needs to wait: ten thousand registrations hold it up for milliseconds.
+    pub registrations: bool,
+    /// Where its memory lies
+    pub memory: bool,
+}
+
+impl Parts {
+    /// All there is.
+    pub const ALL: Self = Self {
+        registrations: true,
+        memory: true,
+    };
+}
+
 /// Everything the kernel tells this user about the process. What it does not
 /// tell is null, and a note says why.
 ///
 /// # Errors
 /// When the process is gone.
-pub fn facts(process: &Running) -> Result<Facts, KernelError> {
+pub fn facts(process: &Running, parts: Parts) -> Result<Facts, KernelError> {
     let dir = ProcDir::open(process.pid)?;
     let who = Process::read(&dir)?;
     let alone = who.namespace_pids.len() == 1;
@@ -40,7 +58,7 @@ pub fn facts(process: &Running) -> Result<Facts, KernelError> {
         cmdline: Some(who.cmdline),
         ..Facts::default()
     };
-    match descriptors(&dir, who.access.attach, &mut facts) {
+    match descriptors(&dir, who.access.attach, parts, &mut facts) {
         Ok(open) => facts.descriptors = Some(open),
         Err(error @ (KernelError::NoProcess { .. } | KernelError::Gone { .. })) => {
             return Err(error);
@@ -91,7 +109,7 @@ fn posix_timers(timers: Vec<timers::PosixTimer>) -> Vec<PosixTimerFact> {
 }
 
 /// What epolls and inotifies watch.
-fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
+fn listening(dir: &ProcDir, open: &Descriptors, parts: Parts, facts: &mut Facts) {
     // Several may stand under one number: which of them is stale tells which one
     // may be taken out.
     let mut stale: BTreeMap<_, Vec<stale::Why>> = BTreeMap::new();
@@ -126,7 +144,7 @@ fn listening(dir: &ProcDir, open: &Descriptors, facts: &mut Facts) {
             _ => {}
         }
     }
-    facts.registrations = Some(registrations);
+    facts.registrations = parts.registrations.then_some(registrations);
     facts.watches = Some(watches);
 }
 
@@ -139,12 +157,17 @@ fn headroom_bytes(dir: &ProcDir) -> Option<u64> {
 fn descriptors(
     dir: &ProcDir,
     sees_threads: bool,
+    parts: Parts,
     facts: &mut Facts,
 ) -> Result<Vec<FdFact>, KernelError> {
-    let mut open = Descriptors::read(dir, Depth::Facts)?;
+    let depth = match parts.registrations {
+        true => Depth::Facts,
+        false => Depth::WithoutEpolls,
+    };
+    let mut open = Descriptors::read(dir, depth)?;
     let sockets = Sockets::read(dir, &mut open);
     facts.notes.extend(sockets.notes.iter().cloned());
-    listening(dir, &open, facts);
+    listening(dir, &open, parts, facts);
     let waited = sees_threads.then(|| threads::read(dir).ok()).flatten();
     let waited = waited.map(|threads| threads::in_use(&threads));
     let mut rows: Vec<FdFact> = open

@@ -35,5 +35,5 @@ pub use facts::{Facts, FdFact, SocketFact};
 pub use identity::Identity;
 pub use memory::MemoryFact;
 pub use sites::{Live, Site, Sites, Stats};
-pub use take::{Taken, of_target, take};
+pub use take::{Taken, of_target, of_target_in, take};
 pub use things::{Thing, ThingState};

@@ -1,10 +1,12 @@
 //! Copies what there is of a target: the segment, and what the kernel says.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use shm_protocol::view::{DescriptorInfo, HeaderInfo, View};
 
 use super::build::{Snapshot, timestamp};
+use super::collect::Parts;
 use super::facts::Facts;
 use super::memory::{self, Known, MemoryFact};
 use super::{collect, descriptors, file, look};
@@ -40,6 +42,15 @@ impl Taken {
 /// # Errors
 /// When it cannot be looked at or its record not be trusted.
 pub fn of_target(target: Target) -> Result<Snapshot, Error> {
+    of_target_in(target, Parts::ALL)
+}
+
+/// The same, of these parts of a process that runs. What is left out is
+/// unknown.
+///
+/// # Errors
+/// As above.
+pub fn of_target_in(target: Target, parts: Parts) -> Result<Snapshot, Error> {
     match target {
         Target::Saved { path } => {
             let saved = file::open(&path)?;
@@ -52,7 +63,7 @@ pub fn of_target(target: Target) -> Result<Snapshot, Error> {
             })
         }
         target => {
-            let taken = take(target)?;
+            let taken = take_in(target, parts)?;
             taken.snapshot("The record")
         }
     }
@@ -63,15 +74,22 @@ pub fn of_target(target: Target) -> Result<Snapshot, Error> {
 /// # Errors
 /// When it cannot be looked at or its record not be trusted.
 pub fn take(target: Target) -> Result<Taken, Error> {
+    take_in(target, Parts::ALL)
+}
+
+fn take_in(target: Target, parts: Parts) -> Result<Taken, Error> {
     match target {
         Target::Live {
             process,
             segment: None,
         } => Ok(Taken {
             facts: {
-                let mut facts = ask(&process)?;
+                let mut facts = ask(&process, parts)?;
                 facts.library = process.has_library();
-                facts.memory = memory_of(&facts, &Known::default());
+                facts.memory = parts
+                    .memory
+                    .then(|| memory_of(&facts, &Known::default()))
+                    .flatten();
                 facts
             },
             segment: Vec::new(),
@@ -80,7 +98,7 @@ pub fn take(target: Target) -> Result<Taken, Error> {
         Target::Live {
             process,
             segment: Some(segment),
-        } => take_live(&process, segment),
+        } => take_live(&process, segment, parts),
         Target::Ended { path, segment } => {
             let facts = ended_facts(&path, &segment.view(&path.display().to_string())?.header());
             Ok(Taken {
@@ -100,9 +118,9 @@ pub fn take(target: Target) -> Result<Taken, Error> {
     }
 }
 
-fn ask(process: &Running) -> Result<Facts, Error> {
+fn ask(process: &Running, parts: Parts) -> Result<Facts, Error> {
     use crate::kernel::KernelError;
-    collect::facts(process).map_err(|error| match error {
+    collect::facts(process, parts).map_err(|error| match error {
         KernelError::NoProcess { pid } | KernelError::Gone { pid } => {
             TargetError::Vanished(pid).into()
         }
@@ -112,26 +130,28 @@ fn ask(process: &Running) -> Result<Facts, Error> {
 
 /// Rows, then the kernel's list, then the rows again: what was opened or
 /// closed in between is then no contradiction.
-fn take_live(process: &Running, found: LiveSegment) -> Result<Taken, Error> {
-    let mut facts = ask(process)?;
+fn take_live(process: &Running, found: LiveSegment, parts: Parts) -> Result<Taken, Error> {
+    let mut facts = ask(process, parts)?;
     let view = found.segment.view("The record")?;
     facts.moment_ms = Some(moment_of(&view.header(), ClocksAhead::of(process.pid)));
-    facts.memory = memory_of(&facts, &known(&view, &found.mapped));
+    facts.memory = parts
+        .memory
+        .then(|| memory_of(&facts, &known(&view, &found.mapped)))
+        .flatten();
     let rows = view.descriptors();
     let rows_after = contradicts(&rows, &facts)
         .then(|| rows_again(process))
         .flatten();
     let settled = descriptors::settle(&rows, rows_after.as_deref(), &facts);
-    for open in descriptors::reconcile(&settled, &facts)
-        .open
-        .iter()
-        .filter(|open| open.origin_known)
-    {
-        let all = facts.descriptors.iter_mut().flatten();
-        all.filter(|fact| fact.fd == open.fd)
-            .for_each(|fact| fact.tracked = true);
+    let open = descriptors::reconcile(&settled, &facts).open;
+    let tracked: HashSet<i32> = (open.iter().filter(|open| open.origin_known))
+        .map(|open| open.fd)
+        .collect();
+    for fact in facts.descriptors.iter_mut().flatten() {
+        fact.tracked |= tracked.contains(&fact.fd);
     }
-    if let Some(path) = found.mapped.own_path() {
+    // A look at a part would wipe out what the last one knew of the rest.
+    if let Some(path) = found.mapped.own_path().filter(|_| parts == Parts::ALL) {
         look::keep(&path, &facts);
     }
     Ok(Taken {

@@ -11,13 +11,15 @@ use serde::{Deserialize, Serialize};
 
 use super::error::StateError;
 use super::folder::Folder;
+use super::pending::{of_the_living, pending};
 use crate::kernel::{ProcDir, process::start_ticks};
-use crate::model::{Fix, FixItem, FixOutcome, Kind};
+use crate::model::{Fix, FixGate, FixItem, FixOutcome, Kind};
 
 /// The log; the one before it has `.1` at its end.
 pub const FILE: &str = "actions.jsonl";
-/// A log that has grown larger becomes the one before.
-const CAP_BYTES: u64 = 8 << 20;
+/// A log that has grown larger becomes the one before. Ten thousand fixes are
+/// some 15 MB.
+const CAP_BYTES: u64 = 32 << 20;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,7 +60,7 @@ pub struct Action {
     /// When it was created, ms since the record was made
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub born_ms: Option<u64>,
-    /// The facts that opened the gates
+    /// The facts that opened the gates; only in the line before
     pub why: String,
     /// What a timer was set to before
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +101,7 @@ impl Journal {
     /// When the folder cannot be used.
     pub fn open(pid: i32, process: &str) -> Result<Self, StateError> {
         let folder = Folder::open()?;
-        let file = opened(&folder)?;
+        let file = open_log(&folder)?;
         let torn = ends_torn(&file);
         let dir = ProcDir::open(pid);
         let now = Timestamp::now().as_millisecond();
@@ -124,14 +126,34 @@ impl Journal {
         item: &FixItem,
         timer: Option<Setting>,
     ) -> Result<(), StateError> {
-        let facts: Vec<String> = item
-            .gates
-            .iter()
-            .map(|gate| format!("{}: {}", gate.name, gate.fact))
-            .collect();
-        self.write(&Action {
+        self.add_all(&[(at, item, timer)])
+    }
+
+    /// Adds lines on several, all in one write, and waits until the disk has
+    /// them.
+    ///
+    /// # Errors
+    /// When they cannot be written: then nothing may be done that needs them.
+    pub fn add_all(
+        &mut self,
+        lines: &[(usize, &FixItem, Option<Setting>)],
+    ) -> Result<(), StateError> {
+        let now = Timestamp::now();
+        let line = |(at, item, timer): &(usize, &FixItem, Option<Setting>)| {
+            self.action(now, *at, item, *timer)
+        };
+        let actions: Vec<Action> = lines.iter().map(line).collect();
+        self.write_all(&actions)
+    }
+
+    fn action(&self, now: Timestamp, at: usize, item: &FixItem, timer: Option<Setting>) -> Action {
+        let fact = |gate: &FixGate| format!("{}: {}", gate.name, gate.fact);
+        // The line before has said it.
+        let facts = item.gates.iter().filter(|_| item.outcome.is_none());
+        let facts: Vec<String> = facts.map(fact).collect();
+        Action {
             id: format!("{}.{at}", self.run),
-            at: Timestamp::now(),
+            at: now,
             by_uid: rustix::process::getuid().as_raw(),
             pid: self.pid,
             start_ticks: self.start_ticks,
@@ -150,33 +172,61 @@ impl Journal {
             timer,
             outcome: item.outcome,
             detail: item.detail.clone(),
-        })
+        }
     }
 
-    /// Adds a line as it is, in one write: lines of two memguards do not mix.
+    /// Adds a line as it is.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn write(&mut self, action: &Action) -> Result<(), StateError> {
+        self.write_all(std::slice::from_ref(action))
+    }
+
+    /// Adds lines as they are, in one write: lines of two memguards do not mix.
+    fn write_all(&mut self, actions: &[Action]) -> Result<(), StateError> {
+        if actions.is_empty() {
+            return Ok(());
+        }
         if self
             .file
             .metadata()
             .is_ok_and(|meta| meta.len() > CAP_BYTES)
         {
-            self.file = opened(&self.folder)?;
+            self.file = open_log(&self.folder)?;
+            self.torn = false;
         }
-        let unusable = |source| unwritable(&self.folder, source);
+        let mut lines = in_lines(actions).map_err(|source| unwritable(&self.folder, source))?;
         // Behind a line that a full disk cut off, this is still one of its own.
-        let mut line = Vec::new();
         if self.torn {
-            line.push(b'\n');
+            lines.insert(0, b'\n');
         }
-        serde_json::to_writer(&mut line, action).map_err(|error| unusable(error.into()))?;
-        line.push(b'\n');
-        let written = self.file.write_all(&line);
+        let written = self.file.write_all(&lines);
         self.torn = written.is_err();
-        written.map_err(unusable)
+        let synced = written.and_then(|()| self.file.sync_data());
+        synced.map_err(|source| unwritable(&self.folder, source))
     }
+}
+
+/// The log to add to. A new one begins with what can still be taken back: the
+/// one before is forgotten when the next is begun.
+fn open_log(folder: &Folder) -> Result<File, StateError> {
+    let mut file = opened(folder)?;
+    if file.metadata().is_ok_and(|meta| meta.len() == 0) {
+        let open = of_the_living(pending(&read(folder)?));
+        let lines = in_lines(&open).and_then(|lines| file.write_all(&lines));
+        lines.map_err(|source| unwritable(folder, source))?;
+    }
+    Ok(file)
+}
+
+fn in_lines(actions: &[Action]) -> std::io::Result<Vec<u8>> {
+    let mut lines = Vec::new();
+    for action in actions {
+        serde_json::to_writer(&mut lines, action)?;
+        lines.push(b'\n');
+    }
+    Ok(lines)
 }
 
 fn opened(folder: &Folder) -> Result<File, StateError> {
@@ -218,28 +268,62 @@ pub fn read(folder: &Folder) -> Result<Vec<Action>, StateError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_log_is_bounded_and_survives_half_a_line() {
-        let base = tempfile::tempdir().unwrap();
-        let folder = Folder::at(base.path()).unwrap();
-        let mut journal = Journal {
+    const SET: Setting = Setting {
+        next_ns: 5,
+        interval_ns: 7,
+    };
+
+    fn journal(base: &std::path::Path, pid: i32, start_ticks: u64) -> Journal {
+        let folder = Folder::at(base).unwrap();
+        Journal {
             file: folder.log(FILE, CAP_BYTES).unwrap(),
             folder,
             torn: false,
             run: "r".into(),
-            pid: 1,
-            start_ticks: 2,
+            pid,
+            start_ticks,
             process: "p".into(),
-        };
-        let item: FixItem = serde_json::from_str(
+        }
+    }
+
+    fn timer() -> FixItem {
+        serde_json::from_str(
             r#"{"finding":"timers-1","kind":"timers","action":"disarm","fd":3,"what":"w","object":[1,2],
                 "gates":[{"name":"age","open":true,"fact":"old"}],"outcome":null}"#,
         )
-        .unwrap();
-        let set = Setting {
-            next_ns: 5,
-            interval_ns: 7,
+        .unwrap()
+    }
+
+    #[test]
+    fn a_new_log_begins_with_what_can_still_be_taken_back() {
+        let base = tempfile::tempdir().unwrap();
+        let pid = std::process::id() as i32;
+        let start = start_ticks(&ProcDir::open(pid).unwrap()).unwrap();
+        let mut journal = journal(base.path(), pid, start);
+        let item = timer();
+        let lines: Vec<_> = (0..3).map(|at| (at, &item, Some(SET))).collect();
+        journal.add_all(&lines).unwrap();
+        let restored = FixItem {
+            outcome: Some(FixOutcome::Restored),
+            ..timer()
         };
+        journal.add(1, &restored, None).unwrap();
+        for _ in 0..3 {
+            journal.file.set_len(CAP_BYTES + 1).unwrap();
+            journal.torn = true;
+            journal.add(7, &restored, None).unwrap();
+        }
+        let left = pending(&read(&journal.folder).unwrap());
+        let ids: Vec<&str> = left.iter().map(|action| action.id.as_str()).collect();
+        assert_eq!(ids, ["r.0", "r.2"]);
+        assert!(left.iter().all(|action| action.timer == Some(SET)));
+    }
+
+    #[test]
+    fn the_log_is_bounded_and_survives_half_a_line() {
+        let base = tempfile::tempdir().unwrap();
+        let mut journal = journal(base.path(), 1, 2);
+        let (item, set) = (timer(), SET);
         journal.add(0, &item, Some(set)).unwrap();
         journal.file.write_all(b"{\"id\":\"half").unwrap();
         journal.torn = true;

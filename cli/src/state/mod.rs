@@ -7,7 +7,8 @@
 //! - [`program`]: what the runs of one build taught; [`peaks`]: maxima that are
 //!   forgotten; [`closed`]: which lives the program itself ended
 //! - [`labels`]: a person's word
-//! - [`audit`]: every action on a process; [`helped`]: what those ended
+//! - [`audit`]: every action on a process; [`pending`]: which of them can be taken
+//!   back; [`helped`]: what they ended
 //! - [`recall`]: puts these together for one look
 //!
 //! Nothing here is needed for a report: whatever fails becomes one note.
@@ -19,6 +20,7 @@ pub mod folder;
 pub mod helped;
 pub mod labels;
 pub mod peaks;
+pub mod pending;
 pub mod process;
 pub mod program;
 pub mod recall;

@@ -139,14 +139,11 @@ impl State {
     }
 
     /// Keeps what a fix of that process ended.
-    pub fn helped(&mut self, snapshot: &Snapshot, all: &[Ended]) {
-        let Some(identity) = snapshot.identity.clone() else {
-            return;
-        };
+    pub fn helped(&mut self, identity: &Identity, all: &[Ended]) {
         self.under_lock(|folder, lock, notes| {
-            let mut process = load_process(folder, lock, &identity, notes)?;
+            let mut process = load_process(folder, lock, identity, notes)?;
             process.help(all);
-            store_process(folder, lock, &identity, &process)
+            store_process(folder, lock, identity, &process)
         });
     }
 

@@ -58,6 +58,8 @@ class Outcome:
         if self.fixed.total() < count:
             lines.append(f"{self.fixed.total()} fixes of {count}")
         lines += [f"{self.fixed[kind]} {kind} fixed, fewer than {least}" for kind in self.sort.kinds if self.fixed[kind] < least]
+        left = {kind: self.held[kind] - self.baseline[kind] for kind in ("sockets", "listeners")}
+        lines += [f"{n} {kind} are left, though nothing kept them" for kind, n in left.items() if n > 0]
         if self.wrk.get("failed", 1) or not self.wrk.get("done"):
             lines.append(f"of {self.wrk.get('done')} requests {self.wrk.get('failed')} failed")
         if not self.alive:
@@ -177,7 +179,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, default=2000, help="of each kind forgotten in a round (2000)")
     parser.add_argument("--rate", default="unlimited", help="fixes a second (unlimited)")
     parser.add_argument("--minutes", type=float, default=20, help="at most for each server (20)")
-    parser.add_argument("--quick", action="store_true", help="150 of each kind on the C server, half a minute")
+    parser.add_argument("--quick", action="store_true", help="150 of each kind on the C server, two minutes")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables there too")
     options = parser.parse_args()
     if options.quick:

@@ -47,8 +47,16 @@ def gate_that_shut(item: dict) -> str:
 class Fixer:
     """A memguard with a state folder of its own."""
 
-    def __init__(self, memguard: Path, state: Path | None = None, segments: Path | None = None, more: dict[str, str] | None = None, nice: int = 0) -> None:
-        self.memguard, self.before = memguard, ["nice", "-n", str(nice)] if nice else []
+    def __init__(
+        self,
+        memguard: Path,
+        state: Path | None = None,
+        segments: Path | None = None,
+        more: dict[str, str] | None = None,
+        nice: int = 0,
+        before: list[str] | None = None,
+    ) -> None:
+        self.memguard, self.before = memguard, [*(before or []), *(["nice", "-n", str(nice)] if nice else [])]
         self.environment = {**os.environ, **(more or {})}
         if state:
             self.environment["MEMGUARD_STATE"] = str(state)

@@ -76,13 +76,27 @@ class Upstream:
         self.process.join(10)
 
 
+class QuickUpstream(Upstream):
+    """The same in C: a thousand ends at once cost the machine little."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, program = free_port(), folder / "upstream"
+        subprocess.run(["gcc", "-O1", "-g", "-o", str(program), str(SOURCES / "upstream.c")], check=True)
+        self.process = subprocess.Popen([str(program), str(self.port)], stdin=subprocess.DEVNULL, preexec_fn=most_descriptors)
+
+    def stop(self) -> None:
+        """With all connections."""
+        self.process.kill()
+        self.process.wait(10)
+
+
 class Leaking:
     """A leaking server under the library."""
 
-    def __init__(self, sort: Sort, library: Path, folder: Path) -> None:
+    def __init__(self, sort: Sort, library: Path, folder: Path, upstream: Upstream | None = None) -> None:
         self.sort, self.folder, self.port = sort, folder, free_port()
         self.segments = folder / "segments"
-        self.upstream = Upstream()
+        self.upstream = upstream or Upstream()
         environment = {
             **os.environ,
             "LD_PRELOAD": str(library),
@@ -123,9 +137,9 @@ class Leaking:
         finally:
             connection.close()
 
-    def forget(self, every: int) -> None:
-        """How often it forgets from now on; 0: never."""
-        self.ask(f"/every/{every}")
+    def forget(self, every: int, what: str = "every") -> None:
+        """How often it forgets from now on; 0: never. The C server may forget `sockets` only."""
+        self.ask(f"/{what}/{every}")
 
     def stats(self) -> dict:
         """What it says of itself."""
@@ -223,10 +237,11 @@ def stale(pid: int, inodes: dict[int, int]) -> int:
 class Wrk:
     """Requests at a steady pace on kept connections, by wrk."""
 
-    def __init__(self, server: Leaking, seconds: int) -> None:
-        script = server.folder / "pace.lua"
-        script.write_text(PACE.format(milliseconds=server.sort.delay_ms))
-        options = ["-t", "1", "-c", str(server.sort.connections), "-d", f"{seconds}s", "--timeout", "20s", "--latency"]
+    def __init__(self, server: Leaking, seconds: int, connections: int = 0, delay_ms: int = 0) -> None:
+        sort = server.sort
+        script = server.folder / f"pace-{delay_ms}.lua"
+        script.write_text(PACE.format(milliseconds=delay_ms or sort.delay_ms))
+        options = ["-t", "1", "-c", str(connections or sort.connections), "-d", f"{seconds}s", "--timeout", "20s", "--latency"]
         command = ["wrk", *options, "-s", str(script), f"http://127.0.0.1:{server.port}/"]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 

@@ -1,21 +1,24 @@
 //! Acts on a plan, and keeps every action in the log.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::super::helping::Helping;
+use super::super::helping::{Clock, Helping};
 use super::super::progress::Progress;
 use crate::args::{FixArgs, Rate};
 use crate::fix::inside::Inside;
-use crate::fix::ladder::{Pace, climb};
+use crate::fix::ladder::climb;
 use crate::fix::life::Life;
+use crate::fix::pace::{Line, Pace};
 use crate::fix::retire::end_due;
-use crate::fix::undo::{pending, setting};
+use crate::fix::undo::setting;
 use crate::fix::{caches, limit};
-use crate::model::{Fix, FixCache, FixItem, FixLimit, FixOutcome, FixReport, Kind};
+use crate::model::{
+    Fix, FixCache, FixItem, FixLimit, FixOutcome, FixReport, FixTook, Kind, milliseconds,
+};
 use crate::state::audit::{Action, Journal, Setting, read};
+use crate::state::pending::pending;
 use crate::state::{Folder, StateError};
-use rustix::time::Itimerspec;
 
 /// How long a parked file waits to be touched, unless said otherwise.
 pub const QUARANTINE: Duration = Duration::from_secs(600);
@@ -36,11 +39,16 @@ impl Log {
     }
 
     /// Whether the line is kept.
-    fn add(&mut self, at: usize, item: &FixItem, timer: Option<Setting>) -> bool {
+    fn add(&mut self, at: usize, item: &FixItem) -> bool {
+        self.add_all(&[(at, item, None)])
+    }
+
+    /// Whether the lines are kept: all or none.
+    fn add_all(&mut self, lines: &[(usize, &FixItem, Option<Setting>)]) -> bool {
         let Some(journal) = &mut self.journal else {
             return false;
         };
-        let added = journal.add(at, item, timer);
+        let added = journal.add_all(lines);
         let kept = added.is_ok();
         self.why_not = added.err().or(self.why_not.take());
         kept
@@ -56,7 +64,12 @@ impl Log {
 }
 
 /// Acts on the items.
-pub fn carry_out(args: &FixArgs, life: &Life, inside: Option<Inside>, plan: &mut FixReport) {
+pub fn carry_out(
+    args: &FixArgs,
+    life: &Life,
+    (inside, clock): (Option<Inside>, Option<&Clock>),
+    plan: &mut FixReport,
+) {
     let pid = life.pid();
     let mut log = Log::open(pid, plan.process.name());
     // What ends here is not to be parked by the same run.
@@ -68,21 +81,29 @@ pub fn carry_out(args: &FixArgs, life: &Life, inside: Option<Inside>, plan: &mut
     spare(&mut plan.items, &ended);
     if let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) {
         limit::raise(pid, limit);
-        log.add(plan.items.len(), &limit_line(limit), None);
+        log.add(plan.items.len(), &limit_line(limit));
     }
     give_back(life, plan, &mut log);
     let total = plan.items.iter().filter(|item| item.passes()).count();
     let (progress, mut touched) = (Progress::of("Fixing", total), BTreeSet::new());
     let mut helping = Helping::default();
-    let mut kept = |at: usize, item: &FixItem, timer: Option<&Itimerspec>| {
-        touched.insert(at);
+    let mut kept = |lines: &[Line<'_>]| {
+        touched.extend(lines.iter().map(|line| line.at));
         progress.done(touched.len());
-        helping.saw(at, item);
-        log.add(at, item, timer.map(setting))
+        lines
+            .iter()
+            .for_each(|line| helping.saw(line.at, line.item));
+        let lines = lines
+            .iter()
+            .map(|line| (line.at, line.item, line.timer.map(setting)));
+        log.add_all(&lines.collect::<Vec<_>>())
     };
-    climb(plan, life, inside, &mut pace(args, &mut kept));
+    climb(plan, life, inside, &mut Pace::new(rate(args), &mut kept));
     drop(progress);
-    helping.keep(pid);
+    let noting = Instant::now();
+    helping.keep(clock);
+    let took = plan.took.get_or_insert_with(FixTook::default);
+    took.note_ms = milliseconds(noting.elapsed());
     plan.items.extend(ended);
     plan.notes.extend(log.note());
 }
@@ -95,17 +116,14 @@ fn give_back(life: &Life, plan: &mut FixReport, log: &mut Log) {
     caches::give::give_back(life, &mut plan.caches, &mut |at, cache| {
         done += usize::from(cache.outcome.is_some());
         progress.done(done);
-        log.add(first + at, &cache_line(cache), None)
+        log.add(first + at, &cache_line(cache))
     });
 }
 
-fn pace<'a>(args: &FixArgs, record: crate::fix::ladder::Record<'a>) -> Pace<'a> {
-    Pace {
-        per_second: match args.rate {
-            Rate::PerSecond(n) => Some(n),
-            Rate::Unlimited => None,
-        },
-        record,
+fn rate(args: &FixArgs) -> Option<u32> {
+    match args.rate {
+        Rate::PerSecond(n) => Some(n),
+        Rate::Unlimited => None,
     }
 }
 

@@ -1,8 +1,10 @@
 //! A fresh look at the process, and the plan that follows from it.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::super::common::wanted;
+use super::super::helping::Clock;
 use super::super::judge::Judged;
 use super::super::rules::{care, rules};
 use crate::args::FixArgs;
@@ -16,8 +18,11 @@ use crate::fix::life::Life;
 use crate::fix::plan::{Wish, plan};
 use crate::fix::protect::Protection;
 use crate::fix::{caches, limit};
-use crate::model::{Finding, FixGate, FixItem, FixReport, Kind, Report, Verdict};
-use crate::snapshot::{Snapshot, of_target};
+use crate::model::{
+    Finding, FixGate, FixItem, FixReport, FixTook, Kind, Report, Verdict, milliseconds,
+};
+use crate::snapshot::collect::Parts;
+use crate::snapshot::{Snapshot, of_target_in};
 use crate::state::State;
 use crate::units::count;
 
@@ -27,6 +32,8 @@ pub struct Looked {
     pub plan: FixReport,
     /// The way in: rows are taken down before the look that is acted upon
     pub inside: Option<Inside>,
+    /// What time it was there
+    pub clock: Option<Clock>,
     /// All findings, leaks or not; none where all are forced to be
     pub shown: Option<Report>,
 }
@@ -50,9 +57,12 @@ pub fn wish(args: &FixArgs) -> Result<Wish, Error> {
 /// # Errors
 /// When it is gone, or cannot be looked at.
 pub fn look(args: &FixArgs, wish: &Wish, life: &Life) -> Result<Looked, Error> {
+    let begun = Instant::now();
     let pid = life.pid();
     let inside = Inside::of(pid);
-    let mut snapshot: Snapshot = of_target(resolve(pid.to_string())?)?;
+    let mut snapshot: Snapshot = of_target_in(resolve(pid.to_string())?, parts(args))?;
+    let clock = Clock::of(&snapshot);
+    let looked = begun.elapsed();
     if !snapshot.process.alive {
         return Err(TargetError::Vanished(pid).into());
     }
@@ -85,11 +95,31 @@ pub fn look(args: &FixArgs, wish: &Wish, life: &Life) -> Result<Looked, Error> {
     }
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
     hold_still(&mut plan, life);
+    plan.took = Some(FixTook {
+        look_ms: milliseconds(looked),
+        plan_ms: milliseconds(begun.elapsed().saturating_sub(looked)),
+        ..FixTook::default()
+    });
     Ok(Looked {
         plan,
         inside,
+        clock,
         shown,
     })
+}
+
+/// What epolls watch matters to these kinds: to listeners, to pipes that a
+/// program wakes itself by, and before anything is closed for good. Where its
+/// memory lies matters to none of what is fixed here.
+fn parts(args: &FixArgs) -> Parts {
+    let kinds = &args.select.kind;
+    let asked = [Kind::Listeners, Kind::Pipes]
+        .iter()
+        .any(|kind| kinds.contains(kind));
+    Parts {
+        registrations: kinds.is_empty() || asked || args.close_lost,
+        memory: false,
+    }
 }
 
 /// A program that stands still closes nothing, and shows no harm.
@@ -205,5 +235,29 @@ fn leaks(findings: &[Finding]) -> String {
         n if n > TOLD => format!("{} and {} more leak", leaks[..TOLD].join(", "), n - TOLD),
         1 => format!("what leaks is {}", leaks[0]),
         _ => format!("what leaks are {}", leaks.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::{Cli, Command};
+    use clap::Parser;
+
+    fn lists_epolls(options: &[&str]) -> bool {
+        let words = ["memguard", "fix", "1"].iter().chain(options);
+        match Cli::parse_from(words).command {
+            Command::Fix(args) => parts(&args).registrations,
+            _ => unreachable!("that is a fix"),
+        }
+    }
+
+    #[test]
+    fn epolls_are_listed_where_a_gate_asks_what_they_watch() {
+        assert!(lists_epolls(&[]));
+        assert!(lists_epolls(&["--kind", "sockets,listeners"]));
+        assert!(lists_epolls(&["--kind", "pipes"]));
+        assert!(lists_epolls(&["--kind", "sockets", "--close-lost"]));
+        assert!(!lists_epolls(&["--kind", "sockets,timers"]));
     }
 }

@@ -9,7 +9,7 @@ mod carry;
 mod look;
 
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::common::{emit, emit_done, table_writer};
 use super::progress::Progress;
@@ -18,7 +18,9 @@ use crate::attach::{Target, resolve};
 use crate::error::{Error, TargetError};
 use crate::fix::life::Life;
 use crate::fix::plan::confirm;
-use crate::model::{FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport};
+use crate::model::{
+    FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport, FixTook, milliseconds,
+};
 use look::{Looked, known_ids, look, wish};
 
 /// Between the two looks that must agree.
@@ -37,6 +39,7 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     let pid = live(&args.target)?;
     // From before the first look on: what it becomes later is no part of a plan.
     let life = Life::of(pid).ok_or(TargetError::Vanished(pid))?;
+    let begun = Instant::now();
     let looking = Progress::of("Looking at it", 0);
     let first = look(args, &wish, &life)?;
     drop(looking);
@@ -44,19 +47,23 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     let Looked {
         mut plan,
         mut inside,
+        mut clock,
         ..
     } = first;
     most(&mut plan.items, args.max.unwrap_or(usize::MAX));
     if args.dry_run {
         plan.dry_run = true;
+        took(&mut plan).whole_ms = milliseconds(begun.elapsed());
         return shown(args, &plan, ExitCode::SUCCESS);
     }
     if acts(&plan) {
+        let asked = Instant::now();
         if !ask::agreed(args, &plan)? {
             return Ok(ExitCode::SUCCESS);
         }
         let looking = Progress::of("Looking once more", 0);
         std::thread::sleep(apart(&plan));
+        took(&mut plan).between_ms = milliseconds(asked.elapsed());
         wish.protection = wish.protection.since(plan.taken_at);
         let again = look(args, &wish, &life);
         drop(looking);
@@ -65,10 +72,16 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
             return shown(args, &plan, ExitCode::from(5));
         }
         let again = again?;
-        (plan, inside) = (confirm(plan, again.plan), again.inside);
+        plan = confirm(plan, again.plan);
+        (inside, clock) = (again.inside, again.clock);
     }
-    carry::carry_out(args, &life, inside, &mut plan);
+    carry::carry_out(args, &life, (inside, clock.as_ref()), &mut plan);
+    took(&mut plan).whole_ms = milliseconds(begun.elapsed());
     shown(args, &plan, code(&plan))
+}
+
+fn took(plan: &mut FixReport) -> &mut FixTook {
+    plan.took.get_or_insert_with(FixTook::default)
 }
 
 fn shown(args: &FixArgs, plan: &FixReport, code: ExitCode) -> Result<ExitCode, Error> {

@@ -28,6 +28,8 @@ const PER_THREAD: usize = 1024;
 pub enum Depth {
     /// fdinfo only of the kinds that have facts in it.
     Facts,
+    /// The same, but not of epolls.
+    WithoutEpolls,
     /// fdinfo of all, for the flags of each descriptor.
     Everything,
 }
@@ -186,12 +188,20 @@ impl<'a> Look<'a> {
         let link: &[u8] = link;
         let mut found = Descriptor::from_link(fd, link);
         self.identify(name, &mut found);
-        if self.depth == Depth::Everything || fdinfo::has_facts(found.kind) {
+        if self.reads_info(found.kind) {
             let text = read_at(self.table.infos.as_fd(), name, FDINFO_CAP_BYTES).ok()?;
             let info = fdinfo::parse(found.kind, &text);
             (found.flags, found.facts) = (info.flags, info.facts);
         }
         Some(found)
+    }
+
+    fn reads_info(&self, kind: Kind) -> bool {
+        match self.depth {
+            Depth::Everything => true,
+            Depth::Facts => fdinfo::has_facts(kind),
+            Depth::WithoutEpolls => kind != Kind::Epoll && fdinfo::has_facts(kind),
+        }
     }
 
     /// Fills in dev:inode and what else stat knows.

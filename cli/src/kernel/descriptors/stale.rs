@@ -56,7 +56,7 @@ pub fn read(dir: &ProcDir, open: &Descriptors) -> Vec<Stale> {
         stale = still(dir, &stale);
     }
     if !stale.is_empty() {
-        let relatives = Relatives::of(dir);
+        let mut relatives = Relatives::of(dir);
         stale.retain(|one| !relatives.may_share(one));
     }
     stale
@@ -68,6 +68,8 @@ struct Relatives {
     dirs: Vec<ProcDir>,
     /// The parent may not be looked at
     hidden: bool,
+    /// What theirs list, by number: read once for thousands of entries
+    listed: BTreeMap<i32, BTreeSet<Key>>,
 }
 
 impl Relatives {
@@ -88,21 +90,29 @@ impl Relatives {
         Self {
             dirs: dirs.filter_map(|pid| ProcDir::open(pid).ok()).collect(),
             hidden,
+            listed: BTreeMap::new(),
         }
     }
 
     /// fork keeps numbers, so the same epoll has the same number there, and
     /// the same entry.
-    fn may_share(&self, one: &Stale) -> bool {
-        let wanted = key(&one.registration);
-        let lists_it = |dir: &ProcDir| {
-            let text = dir.read(&format!("fdinfo/{}", one.epoll)).ok()?;
-            match fdinfo::parse(Kind::Epoll, &text).facts {
-                Facts::Epoll(list) => Some(list.iter().any(|other| key(other) == wanted)),
-                _ => None,
-            }
-        };
-        self.hidden || self.dirs.iter().any(|dir| lists_it(dir) == Some(true))
+    fn may_share(&mut self, one: &Stale) -> bool {
+        let dirs = &self.dirs;
+        let listed = self.listed.entry(one.epoll);
+        let theirs = listed.or_insert_with(|| {
+            let lists = dirs.iter().map(|dir| registered(dir, one.epoll));
+            lists.flatten().collect()
+        });
+        self.hidden || theirs.contains(&key(&one.registration))
+    }
+}
+
+/// What the epoll of that number lists; nothing if it is none.
+fn registered(dir: &ProcDir, epoll: i32) -> Vec<Key> {
+    let text = dir.read(&format!("fdinfo/{epoll}")).unwrap_or_default();
+    match fdinfo::parse(Kind::Epoll, &text).facts {
+        Facts::Epoll(list) => list.iter().map(key).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -163,32 +173,34 @@ fn still(dir: &ProcDir, suspected: &[Stale]) -> Vec<Stale> {
     let stale: Vec<Stale> = judged.collect();
     // What is new in this look was not suspected.
     let known: Vec<Registration> = suspected.iter().map(|one| one.registration).collect();
-    let found: Vec<Registration> = stale.iter().map(|one| one.registration).collect();
-    let mut kept = common(&found, &known);
-    let mut take = |one: &Registration| {
-        let at = kept.iter().position(|other| key(other) == key(one));
-        at.map(|at| kept.swap_remove(at)).is_some()
-    };
-    stale
-        .into_iter()
-        .filter(|one| take(&one.registration))
-        .collect()
+    let mut left = Tally::of(&known);
+    let taken = stale.into_iter().filter(|one| left.take(&one.registration));
+    taken.collect()
 }
 
 /// What is in both lists, as often as it is in both.
 fn common(a: &[Registration], b: &[Registration]) -> Vec<Registration> {
-    let mut left: BTreeMap<Key, usize> = BTreeMap::new();
-    for one in b {
-        *left.entry(key(one)).or_default() += 1;
-    }
-    let in_both = |one: &&Registration| match left.get_mut(&key(one)) {
-        Some(n) if *n > 0 => {
-            *n -= 1;
-            true
+    let mut left = Tally::of(b);
+    a.iter().filter(|one| left.take(one)).copied().collect()
+}
+
+/// How often each is in a list.
+struct Tally(BTreeMap<Key, usize>);
+
+impl Tally {
+    fn of(list: &[Registration]) -> Self {
+        let mut counts = BTreeMap::new();
+        for one in list {
+            *counts.entry(key(one)).or_default() += 1;
         }
-        _ => false,
-    };
-    a.iter().filter(in_both).copied().collect()
+        Self(counts)
+    }
+
+    /// Whether there is one more of it.
+    fn take(&mut self, one: &Registration) -> bool {
+        let left = self.0.get_mut(&key(one)).filter(|count| **count > 0);
+        left.map(|count| *count -= 1).is_some()
+    }
 }
 
 /// What tells one registration from another. The mask changes: one-shot ones

@@ -102,6 +102,24 @@ fn an_epoll_names_its_registrations_by_object() {
 }
 
 #[test]
+fn what_epolls_watch_is_left_out_where_nobody_asks() {
+    use rustix::event::epoll;
+    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("epoll");
+    let eventfd = rustix::event::eventfd(7, EventfdFlags::empty()).expect("eventfd");
+    epoll::add(
+        &epoll,
+        &eventfd,
+        epoll::EventData::new_u64(1),
+        epoll::EventFlags::IN,
+    )
+    .expect("registered");
+    let table = ours(Depth::WithoutEpolls);
+    assert_eq!(find(&table, &epoll).facts, Facts::None);
+    assert_eq!(find(&table, &epoll).kind, Kind::Epoll);
+    assert_eq!(find(&table, &eventfd).facts, Facts::Counter(7));
+}
+
+#[test]
 fn a_large_table_is_complete_and_in_order() {
     let files: Vec<_> = (0..3000)
         .map_while(|_| std::fs::File::open("/dev/null").ok())

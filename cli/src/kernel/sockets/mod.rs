@@ -247,6 +247,14 @@ impl Sockets {
         found
     }
 
+    /// Those of these inodes that the lists of the process's network namespace
+    /// have.
+    pub fn listed(dir: &ProcDir, wanted: &HashSet<u64>) -> Self {
+        let mut found = Self::default();
+        found.list(dir, wanted);
+        found
+    }
+
     /// The socket of that inode.
     pub fn get(&self, inode: u64) -> Option<&Socket> {
         self.by_inode.get(&inode)

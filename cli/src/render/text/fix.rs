@@ -6,7 +6,7 @@ use super::super::Layout;
 use super::style::{FAINT, GOOD, STRONG, paint};
 use super::table::{Cell, Column, Cut, elastic, left, right, table};
 use super::wrap::wrap;
-use crate::model::{FixGate, FixItem, FixOutcome, FixReport};
+use crate::model::{FixGate, FixItem, FixOutcome, FixReport, FixStep};
 use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
@@ -56,6 +56,7 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
     limit(&mut out, fix, layout.width);
     search(&mut out, fix, layout.width);
     sums(&mut out, fix, layout.width);
+    took(&mut out, fix, layout.width);
     meanings(&mut out, fix, layout.width);
     for note in fix.stopped.iter().map(|why| format!("Stopped: {why}.")) {
         out.push_str(&wrap(&safe(&note), 0, layout.width));
@@ -288,6 +289,23 @@ fn sums(out: &mut String, fix: &FixReport, width: usize) {
     if !counted.is_empty() {
         out.push_str(&wrap(&format!("{}.", counted.join(", ")), 0, width));
     }
+}
+
+/// Where the time of a fix went that touched something.
+fn took(out: &mut String, fix: &FixReport, width: usize) {
+    let Some(took) = fix.took.as_ref().filter(|took| !took.steps.is_empty()) else {
+        return;
+    };
+    let of = |part: fn(&FixStep) -> f64| span(took.steps.iter().map(part).sum::<f64>() / 1e3);
+    let said = format!(
+        "Took {}: {} to act and {} to write it down, {} until it was known what came of it, {} to watch the program.",
+        span(took.whole_ms / 1e3),
+        of(|step| step.act_ms),
+        of(|step| step.log_ms),
+        of(|step| step.verify_ms),
+        of(|step| step.watch_ms),
+    );
+    out.push_str(&wrap(&said, 0, width));
 }
 
 #[cfg(test)]

@@ -1,0 +1,294 @@
+//! What is done from outside to many objects, one batch after the other: first
+//! the log, then each of them.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
+
+use super::life::Life;
+use super::means::{Means, settle_with};
+use super::outside::{self, Untouched};
+use super::pace::{Line, Pace, Turns};
+use super::{ends, retire, stale, watches};
+use crate::model::{Fix, FixItem, FixOutcome};
+
+/// So many are written down together: each writing waits for the disk.
+const WRITTEN_AT_ONCE: usize = 1024;
+/// Timers whose duplicates are held, and whose settings may grow old, between
+/// the log and their stop.
+const TIMERS_AT_ONCE: usize = 64;
+
+impl Means {
+    /// Does what these ask for, at the rate, as long as the process is what it
+    /// was; their outcome where that is known at once. Which ones it came to.
+    pub fn act(
+        &self,
+        items: &mut [FixItem],
+        which: &[usize],
+        life: &Life,
+        pace: &mut Pace<'_>,
+    ) -> Vec<usize> {
+        let stops = |at: &usize| items[*at].action == Fix::Disarm;
+        let (timers, others): (Vec<usize>, Vec<usize>) = which.iter().partition(|at| stops(at));
+        let others = others.chunks(pace.at_once(WRITTEN_AT_ONCE));
+        let timers = timers.chunks(pace.at_once(TIMERS_AT_ONCE));
+        let mut turns = pace.turns();
+        let mut came_to = Vec::new();
+        for batch in others.chain(timers) {
+            if life.change().is_some() {
+                break;
+            }
+            if items[batch[0]].action == Fix::Disarm {
+                turns.wait_for(batch.len());
+                self.disarm(items, batch, pace);
+            } else {
+                let kept = pace.keep_all(items, batch);
+                self.act_on(items, batch, kept, &mut turns);
+            }
+            came_to.extend_from_slice(batch);
+            if life.end().is_some() {
+                unsay_closed(items, batch);
+                break;
+            }
+        }
+        came_to
+    }
+
+    /// `kept`: whether the log says so.
+    fn act_on(&self, items: &mut [FixItem], batch: &[usize], kept: bool, turns: &mut Turns) {
+        let mut by_action: HashMap<Fix, Vec<usize>> = HashMap::new();
+        for at in batch {
+            by_action.entry(items[*at].action).or_default().push(*at);
+        }
+        let mut of = |action| by_action.remove(&action).unwrap_or_default();
+        let (sockets, files) = (of(Fix::Eof), of(Fix::Retire));
+        let (watched, stale) = (of(Fix::WatchDel), of(Fix::EpollDel));
+        for at in by_action.into_values().flatten() {
+            items[at].outcome = Some(FixOutcome::Refused);
+        }
+        ends::show(self, items, &sockets, turns);
+        turns.wait_for(files.len());
+        if kept {
+            retire::retire(self, items, &files);
+        } else {
+            // What is parked is only found again by the log.
+            not_logged(items, files);
+        }
+        turns.wait_for(watched.len());
+        watches::remove(&self.hold, &self.dir, items, &watched);
+        stale::remove(&self.hold, &self.dir, &self.numbers, items, &stale, turns);
+    }
+
+    /// Stops timerfds: what each is set to goes into the log before any is
+    /// stopped.
+    fn disarm(&self, items: &mut [FixItem], batch: &[usize], pace: &mut Pace<'_>) {
+        let mut set = Vec::new();
+        for at in batch {
+            match self.running(&items[*at]) {
+                Ok((timer, before)) => set.push((*at, timer, before)),
+                Err(why) => settle_with(&mut items[*at], Err(why)),
+            }
+        }
+        if !pace.keep(&lines(items, &set)) {
+            return not_logged(items, set.iter().map(|(at, ..)| *at));
+        }
+        set.retain_mut(|(at, timer, before)| match stop(timer) {
+            Ok((outcome, was)) => {
+                items[*at].outcome = Some(outcome);
+                let is_anew = is_set_anew(before, &was);
+                *before = was;
+                is_anew
+            }
+            Err(why) => {
+                settle_with(&mut items[*at], Err(why));
+                false
+            }
+        });
+        if !set.is_empty() {
+            pace.keep(&lines(items, &set));
+        }
+    }
+
+    /// The timer, held, and what it is set to.
+    fn running(&self, item: &FixItem) -> Result<(OwnedFd, Itimerspec), Untouched> {
+        let copy = self.hold.object(item)?;
+        // All timerfds share an inode: only the library's row tells them apart.
+        let known = self.insider.as_ref().map(|one| one.inside());
+        if known.is_some_and(|inside| !inside.is_still(item)) {
+            return Err(Untouched::Vanished);
+        }
+        let before = timerfd_gettime(&copy)?;
+        // Somebody may have stopped it since the plan was made.
+        match is_off(&before) {
+            true => Err(Untouched::Vanished),
+            false => Ok((copy, before)),
+        }
+    }
+}
+
+fn not_logged(items: &mut [FixItem], which: impl IntoIterator<Item = usize>) {
+    for at in which {
+        items[at].outcome = Some(FixOutcome::NotLogged);
+    }
+}
+
+/// At its end, and by exec, the kernel closes what the owner did not.
+fn unsay_closed(items: &mut [FixItem], which: &[usize]) {
+    for at in which {
+        let outcome = &mut items[*at].outcome;
+        *outcome = outcome.filter(|outcome| *outcome != FixOutcome::ClosedByOwner);
+    }
+}
+
+fn lines<'a>(items: &'a [FixItem], set: &'a [(usize, OwnedFd, Itimerspec)]) -> Vec<Line<'a>> {
+    let line = |(at, _, before): &'a (usize, OwnedFd, Itimerspec)| Line {
+        at: *at,
+        item: &items[*at],
+        timer: Some(before),
+    };
+    set.iter().map(line).collect()
+}
+
+/// What came of it, and what it was set to.
+fn stop(timer: &OwnedFd) -> Result<(FixOutcome, Itimerspec), Untouched> {
+    let before = outside::disarm(timer.as_fd())?;
+    let now = timerfd_gettime(timer)?;
+    let outcome = match is_off(&now) {
+        true => FixOutcome::Disarmed,
+        false => FixOutcome::Failed,
+    };
+    Ok((outcome, before))
+}
+
+/// Whether somebody has set it after it was asked: a countdown only falls, or
+/// begins its period again.
+fn is_set_anew(before: &Itimerspec, was: &Itimerspec) -> bool {
+    let span = |time: Timespec| (time.tv_sec, time.tv_nsec);
+    let (first, period) = (span(before.it_value), span(before.it_interval));
+    span(was.it_interval) != period || span(was.it_value) > first.max(period)
+}
+
+fn is_off(timer: &Itimerspec) -> bool {
+    timer.it_value.tv_sec == 0 && timer.it_value.tv_nsec == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+    use rustix::fd::AsRawFd;
+    use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+    use std::io::{ErrorKind, Read};
+    use std::net::{TcpListener, TcpStream};
+
+    fn item(fd: &impl AsFd, action: Fix) -> FixItem {
+        let stat = rustix::fs::fstat(fd).unwrap();
+        FixItem {
+            fd: Some(fd.as_fd().as_raw_fd()),
+            object: (stat.st_dev, stat.st_ino),
+            ..FixItem::new("x-1", Kind::Sockets, action, String::new())
+        }
+    }
+
+    fn means() -> Means {
+        Means::of(std::process::id() as i32, None).unwrap()
+    }
+
+    fn act(items: &mut [FixItem], record: crate::fix::pace::Record<'_>) {
+        let all: Vec<usize> = (0..items.len()).collect();
+        let mut pace = Pace::new(None, record);
+        let life = Life::of(std::process::id() as i32).unwrap();
+        assert_eq!(means().act(items, &all, &life, &mut pace).len(), all.len());
+    }
+
+    #[test]
+    fn each_is_in_the_log_before_it_is_touched() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let ours: Vec<TcpStream> = (0..100)
+            .map(|_| TcpStream::connect(address).unwrap())
+            .collect();
+        let is_shown_its_end = |mut socket: &TcpStream| {
+            socket.set_nonblocking(true).unwrap();
+            match socket.read(&mut [0]) {
+                Ok(got) => got == 0,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    false
+                }
+            }
+        };
+        let mut items: Vec<FixItem> = ours.iter().map(|one| item(one, Fix::Eof)).collect();
+        // The listener stands for what no gate should have let through.
+        items.push(item(&listener, Fix::Eof));
+        let mut kept = 0;
+        act(&mut items, &mut |lines| {
+            for line in lines {
+                assert!(ours.get(line.at).is_none_or(|one| !is_shown_its_end(one)));
+                kept += 1;
+            }
+            true
+        });
+        assert_eq!(kept, 101);
+        assert!(ours.iter().all(is_shown_its_end));
+        // Nobody has closed them.
+        assert!(items[..100].iter().all(|item| item.outcome.is_none()));
+        assert_eq!(items[100].outcome, Some(FixOutcome::Refused));
+    }
+
+    fn armed() -> OwnedFd {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap();
+        let hour = Timespec {
+            tv_sec: 3600,
+            tv_nsec: 0,
+        };
+        let set = Itimerspec {
+            it_interval: hour,
+            it_value: hour,
+        };
+        outside::rearm(timer.as_fd(), &set).unwrap();
+        timer
+    }
+
+    #[test]
+    fn a_timer_is_stopped_only_once_its_setting_is_kept() {
+        let timers = [armed(), armed()];
+        let items = || -> Vec<FixItem> {
+            let stops = |timer| item(timer, Fix::Disarm);
+            timers.iter().map(stops).collect()
+        };
+        let runs = |timer: &OwnedFd| !is_off(&timerfd_gettime(timer).unwrap());
+        let mut refused = items();
+        act(&mut refused, &mut |_| false);
+        assert!(timers.iter().all(runs));
+        let is = |wanted| move |item: &FixItem| item.outcome == Some(wanted);
+        assert!(refused.iter().all(is(FixOutcome::NotLogged)));
+        let mut stopped = items();
+        let mut settings = 0;
+        act(&mut stopped, &mut |lines| {
+            assert!(timers.iter().all(runs));
+            let has_setting = |line: &&Line<'_>| line.timer.is_some_and(|set| !is_off(set));
+            settings += lines.iter().filter(has_setting).count();
+            true
+        });
+        assert_eq!(settings, 2);
+        assert!(!timers.iter().any(runs));
+        assert!(stopped.iter().all(is(FixOutcome::Disarmed)));
+    }
+
+    #[test]
+    fn what_is_set_after_it_was_asked_is_noticed() {
+        let set = |value, interval| {
+            let seconds = |tv_sec| Timespec { tv_sec, tv_nsec: 0 };
+            Itimerspec {
+                it_interval: seconds(interval),
+                it_value: seconds(value),
+            }
+        };
+        assert!(!is_set_anew(&set(5, 9), &set(4, 9)), "it counts down");
+        assert!(!is_set_anew(&set(1, 9), &set(9, 9)), "and begins again");
+        assert!(is_set_anew(&set(5, 9), &set(5, 8)));
+        assert!(is_set_anew(&set(5, 0), &set(6, 0)));
+    }
+}

@@ -1,0 +1,146 @@
+//! How fast a plan is carried out, and the log that goes ahead of it: nothing
+//! is touched before a line on it is kept. Lines of many go together, since
+//! each writing waits for the disk.
+
+use std::time::{Duration, Instant};
+
+use rustix::time::Itimerspec;
+
+use crate::model::FixItem;
+
+/// What is to be kept of one item.
+#[derive(Debug, Clone, Copy)]
+pub struct Line<'a> {
+    /// Its place in the plan
+    pub at: usize,
+    /// The item; without an outcome when it is about to be touched
+    pub item: &'a FixItem,
+    /// What a timer was set to
+    pub timer: Option<&'a Itimerspec>,
+}
+
+/// Keeps lines, all or none. Says whether they are kept: what could not be
+/// taken back is not done without.
+pub type Record<'a> = &'a mut dyn FnMut(&[Line<'_>]) -> bool;
+
+/// How fast, and who keeps account.
+pub struct Pace<'a> {
+    per_second: Option<u32>,
+    record: Record<'a>,
+    logging: Duration,
+}
+
+impl<'a> Pace<'a> {
+    /// So many items a second, or as fast as it goes.
+    #[must_use]
+    pub fn new(per_second: Option<u32>, record: Record<'a>) -> Self {
+        Self {
+            per_second,
+            record,
+            logging: Duration::ZERO,
+        }
+    }
+
+    /// Keeps lines.
+    pub fn keep(&mut self, lines: &[Line<'_>]) -> bool {
+        let begun = Instant::now();
+        let kept = (self.record)(lines);
+        self.logging += begun.elapsed();
+        kept
+    }
+
+    /// Keeps how these stand.
+    pub fn keep_all(&mut self, items: &[FixItem], which: &[usize]) -> bool {
+        let line = |at: &usize| Line {
+            at: *at,
+            item: &items[*at],
+            timer: None,
+        };
+        self.keep(&which.iter().map(line).collect::<Vec<_>>())
+    }
+
+    /// How long the keeping took since this was last asked.
+    pub fn logged(&mut self) -> Duration {
+        std::mem::take(&mut self.logging)
+    }
+
+    /// So many at once, but no more than come in a tenth of a second.
+    #[must_use]
+    pub fn at_once(&self, most: usize) -> usize {
+        let share = self
+            .per_second
+            .map_or(usize::MAX, |rate| rate as usize / 10);
+        share.clamp(1, most)
+    }
+
+    /// The turns of a stretch that begins now.
+    #[must_use]
+    pub fn turns(&self) -> Turns {
+        Turns {
+            begun: Instant::now(),
+            per_second: self.per_second,
+            taken: 0,
+        }
+    }
+}
+
+/// Whose turn it is: item `n` is not touched before its time.
+#[derive(Debug)]
+pub struct Turns {
+    begun: Instant,
+    per_second: Option<u32>,
+    taken: usize,
+}
+
+impl Turns {
+    /// Waits for the turn of the next one.
+    pub fn wait(&mut self) {
+        self.wait_for(1);
+    }
+
+    /// Waits for the first of so many that go together, and for no other.
+    pub fn wait_for(&mut self, many: usize) {
+        if let Some(rate) = self.per_second.filter(|rate| *rate > 0) {
+            let due = Duration::from_secs_f64(self.taken as f64 / f64::from(rate));
+            std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
+        }
+        self.taken += many;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Fix, Kind};
+
+    #[test]
+    fn lines_go_together_and_never_more_than_the_rate_allows() {
+        let mut kept = Vec::new();
+        let mut record = |lines: &[Line<'_>]| {
+            kept.push(lines.iter().map(|line| line.at).collect::<Vec<_>>());
+            true
+        };
+        let mut pace = Pace::new(Some(200), &mut record);
+        assert_eq!((pace.at_once(1000), pace.at_once(16)), (20, 16));
+        let item = || FixItem::new("sockets-1", Kind::Sockets, Fix::Eof, String::new());
+        assert!(pace.keep_all(&[item(), item(), item()], &[2, 0]));
+        assert_eq!(kept, [[2, 0]]);
+        let mut record = |_: &[Line<'_>]| false;
+        let mut slow = Pace::new(Some(3), &mut record);
+        assert_eq!(slow.at_once(1000), 1);
+        assert!(!slow.keep_all(&[item()], &[0]));
+        assert_eq!(Pace::new(None, &mut record).at_once(99), 99);
+    }
+
+    #[test]
+    fn nobody_comes_before_his_turn() {
+        let mut record = |_: &[Line<'_>]| true;
+        let mut turns = Pace::new(Some(100), &mut record).turns();
+        let begun = Instant::now();
+        turns.wait_for(3);
+        turns.wait();
+        assert!(begun.elapsed() >= Duration::from_millis(30));
+        turns.wait();
+        assert!(begun.elapsed() >= Duration::from_millis(40));
+    }
+}
