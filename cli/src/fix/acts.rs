@@ -6,7 +6,6 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
 
-use super::life::Life;
 use super::means::{Means, settle_with};
 use super::outside::{self, Untouched};
 use super::pace::{Line, Pace, Turns};
@@ -20,43 +19,26 @@ const WRITTEN_AT_ONCE: usize = 1024;
 const TIMERS_AT_ONCE: usize = 64;
 
 impl Means {
-    /// Does what these ask for, at the rate, as long as the process is what it
-    /// was; their outcome where that is known at once. Which ones it came to.
-    pub fn act(
-        &self,
-        items: &mut [FixItem],
-        which: &[usize],
-        life: &Life,
-        pace: &mut Pace<'_>,
-    ) -> Vec<usize> {
+    /// Does what these ask for, at the rate and for as long as the process is
+    /// what it was; their outcome where that is known at once. Which ones it
+    /// came to.
+    pub fn act(&self, items: &mut [FixItem], which: &[usize], pace: &mut Pace<'_>) -> Vec<usize> {
         let stops = |at: &usize| items[*at].action == Fix::Disarm;
         let (timers, others): (Vec<usize>, Vec<usize>) = which.iter().partition(|at| stops(at));
-        let others = others.chunks(pace.at_once(WRITTEN_AT_ONCE));
-        let timers = timers.chunks(pace.at_once(TIMERS_AT_ONCE));
         let mut turns = pace.turns();
-        let mut came_to = Vec::new();
-        for batch in others.chain(timers) {
-            if life.change().is_some() {
-                break;
-            }
-            if items[batch[0]].action == Fix::Disarm {
-                turns.wait_for(batch.len());
+        for batch in others.chunks(pace.at_once(WRITTEN_AT_ONCE)) {
+            let kept = pace.keep_all(items, batch);
+            self.act_on(items, batch, kept, &mut turns);
+        }
+        for batch in timers.chunks(pace.at_once(TIMERS_AT_ONCE)) {
+            if turns.take_all(batch) {
                 self.disarm(items, batch, pace);
-            } else {
-                let kept = pace.keep_all(items, batch);
-                self.act_on(items, batch, kept, &mut turns);
-            }
-            came_to.extend_from_slice(batch);
-            if life.end().is_some() {
-                unsay_closed(items, batch);
-                break;
             }
         }
-        came_to
+        turns.taken()
     }
 
-    /// `kept`: whether the log says so.
-    fn act_on(&self, items: &mut [FixItem], batch: &[usize], kept: bool, turns: &mut Turns) {
+    fn act_on(&self, items: &mut [FixItem], batch: &[usize], kept: bool, turns: &mut Turns<'_>) {
         let mut by_action: HashMap<Fix, Vec<usize>> = HashMap::new();
         for at in batch {
             by_action.entry(items[*at].action).or_default().push(*at);
@@ -64,19 +46,21 @@ impl Means {
         let mut of = |action| by_action.remove(&action).unwrap_or_default();
         let (sockets, files) = (of(Fix::Eof), of(Fix::Retire));
         let (watched, stale) = (of(Fix::WatchDel), of(Fix::EpollDel));
-        for at in by_action.into_values().flatten() {
-            items[at].outcome = Some(FixOutcome::Refused);
+        let others: Vec<usize> = by_action.into_values().flatten().collect();
+        if turns.take_all(&others) {
+            end_as(items, &others, FixOutcome::Refused);
         }
         ends::show(self, items, &sockets, turns);
-        turns.wait_for(files.len());
-        if kept {
-            retire::retire(self, items, &files);
-        } else {
-            // What is parked is only found again by the log.
-            not_logged(items, files);
+        if turns.take_all(&files) {
+            match kept {
+                true => retire::retire(self, items, &files),
+                // What is parked is only found again by the log.
+                false => end_as(items, &files, FixOutcome::NotLogged),
+            }
         }
-        turns.wait_for(watched.len());
-        watches::remove(&self.hold, &self.dir, items, &watched);
+        if turns.take_all(&watched) {
+            watches::remove(&self.hold, &self.dir, items, &watched);
+        }
         stale::remove(&self.hold, &self.dir, &self.numbers, items, &stale, turns);
     }
 
@@ -90,8 +74,9 @@ impl Means {
                 Err(why) => settle_with(&mut items[*at], Err(why)),
             }
         }
-        if !pace.keep(&lines(items, &set)) {
-            return not_logged(items, set.iter().map(|(at, ..)| *at));
+        if !set.is_empty() && !pace.keep(&lines(items, &set)) {
+            let which: Vec<usize> = set.iter().map(|(at, ..)| *at).collect();
+            return end_as(items, &which, FixOutcome::NotLogged);
         }
         set.retain_mut(|(at, timer, before)| match stop(timer) {
             Ok((outcome, was)) => {
@@ -127,18 +112,10 @@ impl Means {
     }
 }
 
-fn not_logged(items: &mut [FixItem], which: impl IntoIterator<Item = usize>) {
-    for at in which {
-        items[at].outcome = Some(FixOutcome::NotLogged);
-    }
-}
-
-/// At its end, and by exec, the kernel closes what the owner did not.
-fn unsay_closed(items: &mut [FixItem], which: &[usize]) {
-    for at in which {
-        let outcome = &mut items[*at].outcome;
-        *outcome = outcome.filter(|outcome| *outcome != FixOutcome::ClosedByOwner);
-    }
+fn end_as(items: &mut [FixItem], which: &[usize], outcome: FixOutcome) {
+    which
+        .iter()
+        .for_each(|at| items[*at].outcome = Some(outcome));
 }
 
 fn lines<'a>(items: &'a [FixItem], set: &'a [(usize, OwnedFd, Itimerspec)]) -> Vec<Line<'a>> {
@@ -197,9 +174,9 @@ mod tests {
 
     fn act(items: &mut [FixItem], record: crate::fix::pace::Record<'_>) {
         let all: Vec<usize> = (0..items.len()).collect();
-        let mut pace = Pace::new(None, record);
-        let life = Life::of(std::process::id() as i32).unwrap();
-        assert_eq!(means().act(items, &all, &life, &mut pace).len(), all.len());
+        let life = crate::fix::life::Life::of(std::process::id() as i32).unwrap();
+        let mut pace = Pace::new(&life, None, record);
+        assert_eq!(means().act(items, &all, &mut pace).len(), items.len());
     }
 
     #[test]

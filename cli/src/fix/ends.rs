@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
+use super::life::Life;
 use super::means::{Means, settle_with};
 use super::outside::{self, Untouched};
 use super::pace::Turns;
@@ -23,16 +24,18 @@ const PATIENCE: Duration = Duration::from_millis(5);
 const SILENT: usize = 3;
 
 /// Shows these ends. Those that the owner closes meanwhile are settled.
-pub fn show(means: &Means, items: &mut [FixItem], which: &[usize], turns: &mut Turns) {
+pub fn show(means: &Means, items: &mut [FixItem], which: &[usize], turns: &mut Turns<'_>) {
     let mut silent = 0;
     for some in which.chunks(AT_ONCE) {
         for at in some {
-            turns.wait();
+            if !turns.take(*at) {
+                return;
+            }
             let shown = show_end(means, &items[*at]);
             settle_with(&mut items[*at], shown);
         }
         if silent < SILENT {
-            silent = match is_followed(means, items, some) {
+            silent = match is_followed(means, items, some, turns.life()) {
                 true => 0,
                 false => silent + 1,
             };
@@ -55,14 +58,14 @@ fn show_end(means: &Means, item: &FixItem) -> Result<Option<FixOutcome>, Untouch
 
 /// Waits for as long as the owner goes on closing these. Whether it closed
 /// any, or had none to close.
-fn is_followed(means: &Means, items: &mut [FixItem], some: &[usize]) -> bool {
+fn is_followed(means: &Means, items: &mut [FixItem], some: &[usize], life: &Life) -> bool {
     let mut left: Vec<usize> = some.to_vec();
     left.retain(|at| items[*at].outcome.is_none());
     let shown = left.len();
     let mut moved = Instant::now();
     while !left.is_empty() && moved.elapsed() < PATIENCE {
         let before = left.len();
-        left.retain(|at| !means.is_closed(&mut items[*at]));
+        means.settle(items, &mut left, life);
         if left.len() < before {
             moved = Instant::now();
         }

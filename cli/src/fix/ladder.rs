@@ -85,13 +85,6 @@ struct Step<'a> {
     is_first: bool,
 }
 
-/// What a step came to.
-struct Acted {
-    all: Vec<usize>,
-    /// Those whose outcome the owner decides
-    others: Vec<usize>,
-}
-
 /// Whoever goes up.
 struct Climber<'a> {
     means: Means,
@@ -113,17 +106,15 @@ impl<'a> Climber<'a> {
     /// Acts on some items at the rate, waits for the owner, verifies, watches.
     fn step(&mut self, plan: &mut FixReport, step: &Step<'_>, pace: &mut Pace<'_>) -> FixStep {
         let begun = Instant::now();
-        let mut took = FixStep {
-            items: step.items.len(),
-            ..FixStep::default()
-        };
-        let acted = self.act(plan, step, pace);
+        let mut took = FixStep::default();
+        let (others, touched) = self.act(plan, step, pace);
         let acting = begun.elapsed();
         let written = pace.logged();
+        took.items = touched.len();
         took.act_ms = milliseconds(acting.saturating_sub(written));
-        self.verify(plan, &acted, pace);
+        self.verify(plan, &others, &touched, pace);
         let known = begun.elapsed();
-        pace.keep_all(&plan.items, &acted.all);
+        pace.keep_all(&plan.items, &touched);
         let logged = begun.elapsed().saturating_sub(known);
         // What was closed after all was written down in between.
         let between = pace.logged().saturating_sub(logged);
@@ -136,40 +127,47 @@ impl<'a> Climber<'a> {
         took
     }
 
-    /// Does what is asked for, as long as the process is what it was.
-    fn act(&self, plan: &mut FixReport, step: &Step<'_>, pace: &mut Pace<'_>) -> Acted {
+    /// Does what is asked for. Those whose outcome the owner decides, and all
+    /// that it came to.
+    fn act(
+        &self,
+        plan: &mut FixReport,
+        step: &Step<'_>,
+        pace: &mut Pace<'_>,
+    ) -> (Vec<usize>, Vec<usize>) {
         let closes = |at: &usize| plan.items[*at].action == Fix::CloseLost;
         let (lost, others): (Vec<usize>, Vec<usize>) = step.items.iter().partition(|at| closes(at));
         let (timers, others): (Vec<usize>, Vec<usize>) = others
             .into_iter()
             .partition(|at| plan.items[*at].timer.is_some());
-        let came_to = self.means.act(&mut plan.items, &others, self.life, pace);
-        if came_to.len() < others.len() {
-            return Acted {
-                all: came_to.clone(),
-                others: came_to,
-            };
-        }
+        let came_to = self.means.act(&mut plan.items, &others, pace);
+        let mut touched = came_to.clone();
         let again = !step.is_first;
-        self.means.close_lost(&mut plan.items, &lost, again, pace);
-        self.means.stop_timers(&mut plan.items, &timers, pace);
-        Acted {
-            all: step.items.to_vec(),
-            others,
+        if came_to.len() == others.len() {
+            self.means.close_lost(&mut plan.items, &lost, again, pace);
+            self.means.stop_timers(&mut plan.items, &timers, pace);
+            touched.extend(lost.into_iter().chain(timers));
         }
+        (came_to, touched)
     }
 
     /// What came of them, by the kernel's word; presses where nothing did.
-    fn verify(&mut self, plan: &mut FixReport, acted: &Acted, pace: &mut Pace<'_>) {
+    fn verify(
+        &mut self,
+        plan: &mut FixReport,
+        others: &[usize],
+        touched: &[usize],
+        pace: &mut Pace<'_>,
+    ) {
         self.pulse.begin();
-        self.settle(plan, &acted.others);
-        let silent = unsettled(plan, &acted.others);
+        self.settle(plan, others);
+        let silent = unsettled(plan, others);
         // Whoever spins on the end of file would spin on the hang-up as well.
         if !silent.is_empty() && self.pulse.harm(self.life).is_none() {
             self.press(plan, &silent, pace);
         }
         let change = self.life.change();
-        for at in &acted.all {
+        for at in touched {
             give_up(&mut plan.items[*at], change);
         }
     }
@@ -200,17 +198,8 @@ impl<'a> Climber<'a> {
         let mut left = unsettled(plan, step);
         loop {
             let looked = Instant::now();
-            let is_gone = |at: &usize| self.means.is_gone(&plan.items[*at]);
-            let (gone, open): (Vec<usize>, Vec<usize>) = left.iter().partition(|at| is_gone(at));
-            // At its end, and by exec, the kernel closes what the owner did not.
-            if !gone.is_empty() && self.life.end().is_some() {
-                return;
-            }
-            for at in gone {
-                plan.items[at].outcome = Some(FixOutcome::ClosedByOwner);
-            }
-            left = open;
-            if left.is_empty() || begun.elapsed() > PATIENCE {
+            self.means.settle(&mut plan.items, &mut left, self.life);
+            if left.is_empty() || begun.elapsed() > PATIENCE || self.life.end().is_some() {
                 return;
             }
             std::thread::sleep(BEAT.max(looked.elapsed() * REST));

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::batch::{HELD_AT_ONCE, Insider};
 use super::epoll::{Entry, removing};
 use super::inside::Inside;
-use super::life::Change;
+use super::life::{Change, Life};
 use super::outside::{Hold, Untouched};
 use super::owners::Owner;
 use super::pace::Pace;
@@ -71,7 +71,9 @@ impl Means {
         let most = pace.at_once(HELD_AT_ONCE);
         let mut turns = pace.turns();
         for batch in left.chunks(most) {
-            turns.wait_for(batch.len());
+            if !turns.take_all(batch) {
+                return;
+            }
             insider.close(&self.hold, items, batch, pace);
         }
     }
@@ -82,7 +84,9 @@ impl Means {
         let most = pace.at_once(HELD_AT_ONCE);
         let mut turns = pace.turns();
         for batch in which.chunks(most) {
-            turns.wait_for(batch.len());
+            if !turns.take_all(batch) {
+                return;
+            }
             insider.stop_timers(items, batch, pace);
         }
     }
@@ -98,12 +102,20 @@ impl Means {
         }
     }
 
-    /// The same, and takes it down: then its owner has closed it.
-    pub fn is_closed(&self, item: &mut FixItem) -> bool {
-        if item.outcome.is_none() && self.is_gone(item) {
-            item.outcome = Some(FixOutcome::ClosedByOwner);
+    /// Takes down which of these their owner has closed; the rest is left. At
+    /// its end, and by exec, the kernel closes what the owner did not: then none
+    /// is.
+    pub fn settle(&self, items: &mut [FixItem], left: &mut Vec<usize>, life: &Life) {
+        left.retain(|at| items[*at].outcome.is_none());
+        let is_gone = |at: &usize| self.is_gone(&items[*at]);
+        let gone: Vec<usize> = left.iter().copied().filter(is_gone).collect();
+        if gone.is_empty() || life.end().is_some() {
+            return;
         }
-        item.outcome.is_some()
+        for at in gone {
+            items[at].outcome = Some(FixOutcome::ClosedByOwner);
+        }
+        left.retain(|at| items[*at].outcome.is_none());
     }
 
     /// A loop that gets the end of file again and again and ignores it spins:

@@ -6,7 +6,11 @@ use std::time::{Duration, Instant};
 
 use rustix::time::Itimerspec;
 
+use super::life::Life;
 use crate::model::FixItem;
+
+/// Between two looks at whether the process is still what it was.
+const BEAT: Duration = Duration::from_millis(20);
 
 /// What is to be kept of one item.
 #[derive(Debug, Clone, Copy)]
@@ -23,8 +27,9 @@ pub struct Line<'a> {
 /// taken back is not done without.
 pub type Record<'a> = &'a mut dyn FnMut(&[Line<'_>]) -> bool;
 
-/// How fast, and who keeps account.
+/// How fast, for as long as the process is what it was, and who keeps account.
 pub struct Pace<'a> {
+    life: &'a Life,
     per_second: Option<u32>,
     record: Record<'a>,
     logging: Duration,
@@ -33,8 +38,9 @@ pub struct Pace<'a> {
 impl<'a> Pace<'a> {
     /// So many items a second, or as fast as it goes.
     #[must_use]
-    pub fn new(per_second: Option<u32>, record: Record<'a>) -> Self {
+    pub fn new(life: &'a Life, per_second: Option<u32>, record: Record<'a>) -> Self {
         Self {
+            life,
             per_second,
             record,
             logging: Duration::ZERO,
@@ -75,36 +81,64 @@ impl<'a> Pace<'a> {
 
     /// The turns of a stretch that begins now.
     #[must_use]
-    pub fn turns(&self) -> Turns {
+    pub fn turns(&self) -> Turns<'a> {
         Turns {
+            life: self.life,
             begun: Instant::now(),
+            looked: None,
+            is_over: false,
             per_second: self.per_second,
-            taken: 0,
+            taken: Vec::new(),
         }
     }
 }
 
-/// Whose turn it is: item `n` is not touched before its time.
+/// Whose turn it is: item `n` is not touched before its time, and none any more
+/// once the process is not what it was.
 #[derive(Debug)]
-pub struct Turns {
+pub struct Turns<'a> {
+    life: &'a Life,
     begun: Instant,
+    looked: Option<Instant>,
+    is_over: bool,
     per_second: Option<u32>,
-    taken: usize,
+    taken: Vec<usize>,
 }
 
-impl Turns {
-    /// Waits for the turn of the next one.
-    pub fn wait(&mut self) {
-        self.wait_for(1);
+impl<'a> Turns<'a> {
+    /// Waits for the turn of one. Whether it may be touched.
+    #[must_use]
+    pub fn take(&mut self, at: usize) -> bool {
+        self.take_all(&[at])
     }
 
-    /// Waits for the first of so many that go together, and for no other.
-    pub fn wait_for(&mut self, many: usize) {
+    /// Waits for the turn of the first of some that go together.
+    #[must_use]
+    pub fn take_all(&mut self, some: &[usize]) -> bool {
         if let Some(rate) = self.per_second.filter(|rate| *rate > 0) {
-            let due = Duration::from_secs_f64(self.taken as f64 / f64::from(rate));
+            let due = Duration::from_secs_f64(self.taken.len() as f64 / f64::from(rate));
             std::thread::sleep(due.saturating_sub(self.begun.elapsed()));
         }
-        self.taken += many;
+        if self.looked.is_none_or(|looked| looked.elapsed() > BEAT) {
+            self.is_over |= self.life.change().is_some();
+            self.looked = Some(Instant::now());
+        }
+        if !self.is_over {
+            self.taken.extend(some);
+        }
+        !self.is_over
+    }
+
+    /// The process.
+    #[must_use]
+    pub fn life(&self) -> &'a Life {
+        self.life
+    }
+
+    /// Whose turn has come.
+    #[must_use]
+    pub fn taken(self) -> Vec<usize> {
+        self.taken
     }
 }
 
@@ -120,27 +154,46 @@ mod tests {
             kept.push(lines.iter().map(|line| line.at).collect::<Vec<_>>());
             true
         };
-        let mut pace = Pace::new(Some(200), &mut record);
+        let life = Life::of(std::process::id() as i32).unwrap();
+        let mut pace = Pace::new(&life, Some(200), &mut record);
         assert_eq!((pace.at_once(1000), pace.at_once(16)), (20, 16));
         let item = || FixItem::new("sockets-1", Kind::Sockets, Fix::Eof, String::new());
         assert!(pace.keep_all(&[item(), item(), item()], &[2, 0]));
         assert_eq!(kept, [[2, 0]]);
         let mut record = |_: &[Line<'_>]| false;
-        let mut slow = Pace::new(Some(3), &mut record);
+        let mut slow = Pace::new(&life, Some(3), &mut record);
         assert_eq!(slow.at_once(1000), 1);
         assert!(!slow.keep_all(&[item()], &[0]));
-        assert_eq!(Pace::new(None, &mut record).at_once(99), 99);
+        assert_eq!(Pace::new(&life, None, &mut record).at_once(99), 99);
     }
 
     #[test]
     fn nobody_comes_before_his_turn() {
         let mut record = |_: &[Line<'_>]| true;
-        let mut turns = Pace::new(Some(100), &mut record).turns();
+        let life = Life::of(std::process::id() as i32).unwrap();
+        let mut turns = Pace::new(&life, Some(100), &mut record).turns();
         let begun = Instant::now();
-        turns.wait_for(3);
-        turns.wait();
+        assert!(turns.take_all(&[5, 6, 7]) && turns.take(8));
         assert!(begun.elapsed() >= Duration::from_millis(30));
-        turns.wait();
+        assert!(turns.take(2));
         assert!(begun.elapsed() >= Duration::from_millis(40));
+        assert_eq!(turns.taken(), [5, 6, 7, 8, 2]);
+    }
+
+    #[test]
+    fn nobody_comes_once_the_process_has_ended() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let life = Life::of(child.id() as i32).unwrap();
+        let mut record = |_: &[Line<'_>]| true;
+        let mut turns = Pace::new(&life, None, &mut record).turns();
+        assert!(turns.take(0));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        std::thread::sleep(2 * BEAT);
+        assert!(!turns.take_all(&[1, 2]) && !turns.take(3));
+        assert_eq!(turns.taken(), [0]);
     }
 }

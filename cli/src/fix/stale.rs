@@ -149,7 +149,7 @@ pub fn remove(
     numbers: &Numbers,
     items: &mut [FixItem],
     which: &[usize],
-    turns: &mut Turns,
+    turns: &mut Turns<'_>,
 ) {
     let Some(highest) = which.iter().filter_map(|at| items[*at].entry).max() else {
         return;
@@ -158,7 +158,9 @@ pub fn remove(
     let elsewhere = LazyCell::new(|| Owners::of(&Sought::inodes(inodes)));
     removing(hold, highest, |by| {
         for at in which {
-            turns.wait();
+            if !turns.take(*at) {
+                return;
+            }
             let removal = Removal { by, dir, numbers };
             let removed = removal.of(&items[*at], || elsewhere.of_inode(items[*at].object.1));
             settle_with(&mut items[*at], removed.map(Some));

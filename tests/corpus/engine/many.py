@@ -33,7 +33,7 @@ LEAK_DELAY_MS = 3
 EVERY, MEANWHILE = 3, 20
 # For what a server and its clients need besides.
 SPARE = 1500
-WATCHED_S = 5
+WATCHED_S = 11
 
 
 @dataclass

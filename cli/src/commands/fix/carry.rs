@@ -43,7 +43,7 @@ impl Log {
         self.add_all(&[(at, item, None)])
     }
 
-    /// Whether the lines are kept: all or none.
+    /// Whether these lines are kept.
     fn add_all(&mut self, lines: &[(usize, &FixItem, Option<Setting>)]) -> bool {
         let Some(journal) = &mut self.journal else {
             return false;
@@ -88,17 +88,25 @@ pub fn carry_out(
     let (progress, mut touched) = (Progress::of("Fixing", total), BTreeSet::new());
     let mut helping = Helping::default();
     let mut kept = |lines: &[Line<'_>]| {
-        touched.extend(lines.iter().map(|line| line.at));
+        for line in lines {
+            touched.insert(line.at);
+            helping.saw(line.at, line.item);
+        }
         progress.done(touched.len());
-        lines
-            .iter()
-            .for_each(|line| helping.saw(line.at, line.item));
-        let lines = lines
-            .iter()
-            .map(|line| (line.at, line.item, line.timer.map(setting)));
-        log.add_all(&lines.collect::<Vec<_>>())
+        let all = lines.iter();
+        let all = all.map(|line| (line.at, line.item, line.timer.map(setting)));
+        log.add_all(&all.collect::<Vec<_>>())
     };
-    climb(plan, life, inside, &mut Pace::new(rate(args), &mut kept));
+    let per_second = match args.rate {
+        Rate::PerSecond(n) => Some(n),
+        Rate::Unlimited => None,
+    };
+    climb(
+        plan,
+        life,
+        inside,
+        &mut Pace::new(life, per_second, &mut kept),
+    );
     drop(progress);
     let noting = Instant::now();
     helping.keep(clock);
@@ -118,13 +126,6 @@ fn give_back(life: &Life, plan: &mut FixReport, log: &mut Log) {
         progress.done(done);
         log.add(first + at, &cache_line(cache))
     });
-}
-
-fn rate(args: &FixArgs) -> Option<u32> {
-    match args.rate {
-        Rate::PerSecond(n) => Some(n),
-        Rate::Unlimited => None,
-    }
 }
 
 /// What the program has just shown that it uses is not parked again.
