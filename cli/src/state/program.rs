@@ -159,6 +159,19 @@ impl Program {
         }
     }
 
+    /// As a process may be judged by it: what its own run once held is no sign
+    /// that a run stops there. A leak that chance let look steady early on
+    /// would explain itself.
+    #[must_use]
+    pub fn for_process(mut self, name: &str) -> Self {
+        if self.members.iter().any(|member| member == name) {
+            let run = self.run;
+            let sites = self.sites.values_mut();
+            sites.for_each(|site| site.plateau.forget(run));
+        }
+        self
+    }
+
     /// What is known of a site.
     #[must_use]
     pub fn prior(&self, id: &str) -> Option<Prior> {
@@ -421,6 +434,27 @@ mod tests {
         assert_eq!(program.prior(ID).unwrap().plateau, Some(80));
         program.learn(ID, &held(None, true));
         assert_eq!(program.prior(ID).unwrap().plateau, Some(50));
+    }
+
+    #[test]
+    fn a_plateau_explains_the_growth_of_later_runs_only() {
+        let mut program = Program::default();
+        run(&mut program, 1);
+        let held = |plateau| Lesson {
+            plateau: Some(plateau),
+            ..Lesson::default()
+        };
+        program.learn(ID, &held(50));
+        let plateau = |program: &Program, name| {
+            let program = program.clone().for_process(name);
+            program.prior(ID).unwrap().plateau
+        };
+        assert_eq!(plateau(&program, "p1"), None);
+        assert_eq!(plateau(&program, "p2"), Some(50));
+        run(&mut program, 2);
+        program.learn(ID, &held(80));
+        assert_eq!(plateau(&program, "p2"), Some(50));
+        assert_eq!(plateau(&program, "p3"), Some(80));
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl State {
                     Looks::default()
                 },
                 labels: Labels::load(folder, lock, notes)?.of(&identity.program),
-                program: load_program(folder, lock, &identity.program, notes)?,
+                program: load_program(folder, lock, &identity.program, notes)?
+                    .for_process(&identity.name()),
                 process,
             })
         });

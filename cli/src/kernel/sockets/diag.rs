@@ -40,22 +40,33 @@ pub fn list(dir: &ProcDir, wanted: &HashSet<u64>) -> Result<HashMap<u64, Socket>
     Ok(found)
 }
 
-/// Connections of the namespace that were closed for sending only: somebody
-/// has them open still, and reads. What was closed for good has no inode.
+/// Who of the namespace waits for an answer: whoever connected, closed the
+/// connection for sending only, and has it open still. What was closed for good
+/// has no inode. A server that closed its half has nothing to wait for.
 #[derive(Default)]
-struct Waiting(HashSet<[SocketAddr; 2]>);
+struct Waiting {
+    closed: HashSet<[SocketAddr; 2]>,
+    listening: HashSet<u16>,
+}
 
 impl Waiting {
     fn add(&mut self, inode: u64, row: &Socket) {
-        let closed = matches!(row.state, Some(State::FinWait1 | State::FinWait2));
-        if closed && inode != 0 {
-            self.0.extend(ends(&row.local, &row.peer));
+        match (row.state, &row.local) {
+            (Some(State::FinWait1 | State::FinWait2), _) if inode != 0 => {
+                self.closed.extend(ends(&row.local, &row.peer));
+            }
+            (Some(State::Listen), Some(Address::Inet(own))) => {
+                self.listening.insert(own.port());
+            }
+            _ => {}
         }
     }
 
     fn for_answer_of(&self, socket: &Socket) -> bool {
+        let of_peer = ends(&socket.peer, &socket.local);
+        let is_server = |[_, own]: &[SocketAddr; 2]| self.listening.contains(&own.port());
         socket.state == Some(State::CloseWait)
-            && ends(&socket.peer, &socket.local).is_some_and(|ends| self.0.contains(&ends))
+            && of_peer.is_some_and(|ends| is_server(&ends) && self.closed.contains(&ends))
     }
 }
 

@@ -130,9 +130,9 @@ pub struct Socket {
     /// Whether the peer has closed its side of a TCP connection and the
     /// program has not read so far; `None` while the peer has not closed.
     pub end_unread: Option<bool>,
-    /// Whether the other end of a connection whose peer has closed its side
-    /// is open in some process of the same network namespace: it waits for an
-    /// answer. False where nothing is known of the other end.
+    /// Whether the peer has closed its side only, connected to us, and is open
+    /// in some process of the same network namespace: it waits for an answer.
+    /// False where nothing is known of the other end.
     pub peer_waits: bool,
     /// Bytes that the peer has not confirmed.
     pub send_queue: Option<u32>,

@@ -105,6 +105,16 @@ fn a_peer_that_closed_its_sending_half_waits_until_it_is_gone() {
     assert!(!find(&ours(), &asks).1.peer_waits);
     drop(asks);
     closed(false);
+
+    // A server that closed its half has said all that there is.
+    let asked = TcpStream::connect(("127.0.0.1", port)).expect("loopback");
+    let (done, _) = listener.accept().expect("it connects");
+    done.shutdown(std::net::Shutdown::Write).expect("connected");
+    let left = super::super::testing::wait_for(|| {
+        let (_, socket) = find(&ours(), &asked);
+        (socket.state == Some(State::CloseWait)).then_some(socket)
+    });
+    assert!(!left.peer_waits);
 }
 
 #[test]
