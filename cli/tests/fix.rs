@@ -416,6 +416,11 @@ fn parked_files_are_set_back() {
     let (exit, parked) = server.while_it_serves(fix);
     assert_fixed((exit, &parked), "retired", 3);
     let word = server.held.word();
+    signal(&server, "-STOP");
+    let stood = run(server.dir(), &["undo", &word]);
+    assert_eq!(code(&stood), 5, "{}", stdout(&stood));
+    assert_eq!(stdout(&stood).matches("it is stopped").count(), 3);
+    signal(&server, "-CONT");
     let undo = || json(server.dir(), &["undo", "--format", "json", &word]);
     let undone = server.while_it_serves(undo);
     assert_eq!(undone["items"].as_array().unwrap().len(), 3, "{undone}");

@@ -38,9 +38,14 @@ pub fn writer(output: &OutputArgs<impl Offers>, all: bool) -> Box<dyn Render> {
 
 /// The writer for tables: into a pipe or a file nothing is cut.
 pub fn table_writer(output: &OutputArgs<impl Offers>) -> Box<dyn Render> {
-    let screen = output.output.is_none().then(columns).flatten();
+    table_writer_for(output.format, output.output.as_deref())
+}
+
+/// The same for a format and a place.
+pub fn table_writer_for(format: Format, file: Option<&Path>) -> Box<dyn Render> {
+    let screen = file.is_none().then(columns).flatten();
     let width = screen.unwrap_or(UNCUT);
-    renderer(output.format, Layout { width, all: false })
+    renderer(format, Layout { width, all: false })
 }
 
 /// More columns than any table has.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use super::common::{emit, emit_done, writer_for};
+use super::common::{emit, emit_done, table_writer_for};
 use super::progress::Progress;
 use crate::args::UndoArgs;
 use crate::error::Error;
@@ -26,7 +26,7 @@ pub fn run(args: &UndoArgs) -> Result<ExitCode, Error> {
         schema: Undo::SCHEMA.to_owned(),
         items,
     };
-    let text = writer_for(args.format, None, false).undo(&undo)?;
+    let text = table_writer_for(args.format, None).undo(&undo)?;
     if args.what.is_some() {
         emit_done(&text, None)?;
     } else {

@@ -189,24 +189,24 @@ fn one_owner(case: &Case<'_>) -> FixGate {
     };
     let others = owners.iter().filter(|owner| **owner != own).count();
     let (open, said) = match (owners.contains(&own), others) {
-        (_, 1..) => (
-            false,
-            format!("also open at {others} other descriptors or processes"),
-        ),
+        (_, 1..) => (false, elsewhere(others)),
         (true, _) => (true, "one descriptor of one process".to_owned()),
         (false, _) => (false, "not there any more".to_owned()),
     };
     gate("owner", open, said)
 }
 
+fn elsewhere(others: usize) -> String {
+    match others {
+        1 => "also open at another descriptor, or in another process".to_owned(),
+        n => format!("also open at {n} other descriptors or processes"),
+    }
+}
+
 fn one_file(open: Option<usize>) -> FixGate {
     match open {
         Some(1) => gate("owner", true, "one descriptor of one process"),
-        Some(n) => {
-            let others = n - 1;
-            let said = format!("also open at {others} other descriptors or processes");
-            gate("owner", false, said)
-        }
+        Some(n) => gate("owner", false, elsewhere(n.saturating_sub(1))),
         None => gate("owner", false, "whether it is open elsewhere is not known"),
     }
 }
@@ -341,11 +341,11 @@ fn old_enough(case: &Case<'_>) -> FixGate {
 }
 
 pub(super) fn connected(socket: &SocketFact) -> FixGate {
-    let state = socket.state.as_deref().unwrap_or("unknown");
+    let state = socket.state.as_deref();
     gate(
         "state",
-        matches!(state, "ESTABLISHED" | "CLOSE_WAIT" | "FIN_WAIT2"),
-        state,
+        matches!(state, Some("ESTABLISHED" | "CLOSE_WAIT" | "FIN_WAIT2")),
+        state.unwrap_or("no connection: it has ended, or never was; only the number is held"),
     )
 }
 

@@ -52,8 +52,11 @@ fn limits(pid: i32) -> Option<(u64, u64)> {
 }
 
 fn room(soft: u64, hard: u64) -> FixGate {
-    let facts = format!("{soft} may become {hard}");
-    gate("room", soft < hard, facts)
+    let fact = match soft < hard {
+        true => format!("{soft} may become {hard}"),
+        false => format!("it is {soft}, and may not be more (the hard limit)"),
+    };
+    gate("room", soft < hard, fact)
 }
 
 fn gate(name: &str, open: bool, fact: String) -> FixGate {

@@ -5,6 +5,7 @@ use rustix::fd::AsFd;
 use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
 
 use super::inside::Inside;
+use super::life::Life;
 use super::outside::{self, Hold, Untouched};
 use crate::kernel::{ProcDir, process::start_ticks};
 use crate::model::{Fix, FixItem, FixOutcome};
@@ -41,6 +42,7 @@ const UNKNOWN: &str = "what it was set to is not known";
 #[derive(Debug)]
 pub struct Ground {
     hold: Hold,
+    life: Life,
     inside: Result<Option<Inside>, String>,
 }
 
@@ -52,13 +54,22 @@ impl Ground {
     pub fn of(action: &Action) -> Result<Self, String> {
         const GONE: &str = "the process has ended";
         let hold = Hold::of(action.pid).map_err(|_| GONE.to_owned())?;
+        let life = Life::of(action.pid).ok_or(GONE)?;
         // First held, then known to be the one: what is held stays it.
         let start = ProcDir::open(action.pid).and_then(|dir| start_ticks(&dir));
         if start.ok() != Some(action.start_ticks) {
             return Err(GONE.to_owned());
         }
         let inside = Inside::of(action.pid).map_err(|why| why.to_string());
-        Ok(Self { hold, inside })
+        Ok(Self { hold, life, inside })
+    }
+
+    /// The way in, if the program can come by.
+    fn moving(&self) -> Result<Option<&Inside>, String> {
+        match self.life.change() {
+            Some(change) => Err(change.to_string()),
+            None => self.inside(),
+        }
     }
 
     fn inside(&self) -> Result<Option<&Inside>, String> {
@@ -74,7 +85,7 @@ impl Ground {
     /// Why not, in words.
     pub fn restore(&self, action: &Action) -> Result<(), String> {
         if action.action == Fix::Retire {
-            let inside = self.inside()?.ok_or("the library takes no commands")?;
+            let inside = self.moving()?.ok_or("the library takes no commands")?;
             return super::retire::give_back(inside, action);
         }
         let timer = itimer(action.timer.ok_or(UNKNOWN)?);
@@ -107,7 +118,7 @@ impl Ground {
 
     /// A POSIX timer is nobody's but the process's own.
     fn by_the_target(&self, action: &Action, id: u32, to: &Itimerspec) -> Result<(), String> {
-        let inside = self.inside()?;
+        let inside = self.moving()?;
         let inside = inside.ok_or("memguard's library is not in it any more")?;
         match inside.restore_timer(id, action.born_ms, to) {
             Ok(FixOutcome::Restored) => Ok(()),

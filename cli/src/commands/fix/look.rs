@@ -94,6 +94,9 @@ pub fn look(args: &FixArgs, wish: &Wish, life: &Life) -> Result<Looked, Error> {
         plan.caches = caches::plan(pid, &rules.limits)?;
     }
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
+    if plan.items.is_empty() && plan.caches.is_empty() && plan.limit.is_none() {
+        plan.notes.extend(shown.as_ref().and_then(nearly));
+    }
     hold_still(&mut plan, life);
     plan.took = Some(FixTook {
         look_ms: milliseconds(looked),
@@ -120,6 +123,21 @@ fn parts(args: &FixArgs) -> Parts {
         registrations: kinds.is_empty() || asked || args.close_lost,
         memory: false,
     }
+}
+
+/// What comes near a leak, where nothing is one.
+fn nearly(shown: &Report) -> Option<String> {
+    let near = |one: &&Finding| matches!(one.verdict, Verdict::Growing | Verdict::Suspect);
+    let places = match shown.findings.iter().filter(near).count() {
+        0 => return None,
+        1 => "1 place is suspected or growing".to_owned(),
+        n => format!("{n} places are suspected or growing"),
+    };
+    let pid = shown.process.pid;
+    Some(format!(
+        "{places}, but only what is a `leak` is fixed; see `memguard report {pid}`, and `memguard label leak` \
+         if you know that it is one."
+    ))
 }
 
 /// A program that stands still closes nothing, and shows no harm.

@@ -25,8 +25,10 @@ const REASONS: [Column; 5] = [
     left("GATE"),
     elastic("SUCH AS", Cut::Wrap),
 ];
-/// Rows shown of each sort; more that are refused are summed up.
+/// Rows shown of those that pass.
 const ROWS: usize = 20;
+/// More that are refused than these are summed up.
+const REFUSED_ROWS: usize = 8;
 
 /// The whole text.
 pub fn text(fix: &FixReport, layout: Layout) -> String {
@@ -36,7 +38,7 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
     let most = if layout.all { usize::MAX } else { ROWS };
     let (pass, shut): (Vec<&FixItem>, Vec<&FixItem>) =
         fix.items.iter().partition(|item| item.passes());
-    let summed_up = shut.len() > most;
+    let summed_up = shut.len() > most.min(REFUSED_ROWS);
     let single = if summed_up { &[][..] } else { &shut };
     items(
         &mut out,
@@ -46,7 +48,9 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
     );
     if pass.len() > most {
         let rest = count((pass.len() - most) as u64);
-        line(&mut out, format_args!("… and {rest} more that pass"));
+        let planned = pass.iter().all(|item| item.outcome.is_none());
+        let such = if planned { " that pass" } else { "" };
+        line(&mut out, format_args!("… and {rest} more{such}"));
     }
     if summed_up {
         reasons(&mut out, &shut, layout.width);
@@ -190,7 +194,10 @@ fn result(fix: &FixReport, item: &FixItem) -> Cell {
                 FixOutcome::Refused => "refused",
                 other => other.words(),
             };
-            let detail = item.detail.as_deref().map(|why| format!(": {why}"));
+            // That one is explained below.
+            let detail = item.detail.as_deref();
+            let detail = detail.filter(|_| outcome != FixOutcome::Neutered);
+            let detail = detail.map(|why| format!(": {why}"));
             safe(&format!("{words}{}", detail.unwrap_or_default()))
                 .into_owned()
                 .into()
