@@ -22,6 +22,7 @@ brackets the 95 % interval of that median (sign test), then the number of pairs.
 processes; for servers the kernel's sum over their control group, divided by completed requests. `empty` is an
 interposer that hooks the same calls and only forwards them. The programs and their sizes are in `bench/`, named
 before the first measurement; none was dropped. An interval too wide for its bound is called unresolved.
+pgbench's slices are 4 800 transactions of four backends that start with them: what a new process costs is in its figure.
 heaptrack writes to /dev/null here, which flatters it; Python's, perl's and sort's time is not all malloc's."""
 
 
