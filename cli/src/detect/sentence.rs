@@ -34,6 +34,7 @@ pub fn summary(words: &Words<'_>) -> String {
     let (verdict, why) = (words.found.verdict(), words.found.decision.why);
     let parts = match (verdict, why) {
         (Verdict::Early, _) => vec![held(words), outlook(words)],
+        (Verdict::Held, Why::LastLook) => vec![held(words), outlook(words)],
         (Verdict::Held, _) => vec![held(words), harmless(why).to_owned()],
         (Verdict::Leak, Why::Proven) => vec![given_back(words), proof(words)],
         (Verdict::Leak, Why::Agree | Why::LastLook | Why::Stopped) => {
