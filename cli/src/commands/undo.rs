@@ -69,6 +69,11 @@ fn set_back(actions: Vec<Action>) -> Result<Vec<UndoItem>, StateError> {
                 item.detail = Some(why);
             }
         }
+        // What was not tried may be tried again: it stays as it was.
+        if item.outcome == Some(FixOutcome::Failed) && ground.as_ref().is_ok_and(Ground::stands) {
+            items.push(item);
+            continue;
+        }
         let kept = journal.write(&Action {
             at: jiff::Timestamp::now(),
             by_uid: rustix::process::getuid().as_raw(),

@@ -64,6 +64,12 @@ impl Ground {
         Ok(Self { hold, life, inside })
     }
 
+    /// Whether the program stands still: then nothing is tried.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.life.stop().is_some()
+    }
+
     /// The way in, if the program can come by.
     fn moving(&self) -> Result<Option<&Inside>, String> {
         match self.life.change() {
