@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use memguard_tests::session::free_port;
@@ -15,6 +16,15 @@ use support::{
     Held, assert_refused, code, is_made_by, json, memguard, report, run, serves, stderr, stdout,
 };
 use tempfile::{TempDir, tempdir};
+
+/// Set also when a panic comes by: a scope waits for its threads.
+struct SetAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for SetAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// A server that forgot something, with the library in it.
 struct Server {
@@ -85,17 +95,16 @@ impl Server {
 
     /// Does something while clients come and go: then it comes by hooks.
     fn while_it_serves<T>(&self, work: impl FnOnce() -> T) -> T {
-        let over = std::sync::atomic::AtomicBool::new(false);
+        let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                while !over.load(Ordering::Relaxed) {
                     self.assert_serves();
                     std::thread::sleep(Duration::from_millis(20));
                 }
             });
-            let done = work();
-            over.store(true, std::sync::atomic::Ordering::Relaxed);
-            done
+            let _over = SetAtEnd(&over);
+            work()
         })
     }
 
