@@ -132,7 +132,16 @@ impl OwnTable {
             }
         };
         let placed = Placed::at(entry.fd, file)?;
-        Ok(epoll::delete(&*epoll, placed.borrowed())?)
+        epoll::delete(&*epoll, placed.borrowed()).map_err(not_watched)
+    }
+}
+
+/// Files that share an inode are of many kinds: what no epoll can watch and the
+/// epoll itself are none that it watches.
+fn not_watched(errno: Errno) -> Untouched {
+    match errno {
+        Errno::INVAL | Errno::PERM => Untouched::Vanished,
+        other => other.into(),
     }
 }
 

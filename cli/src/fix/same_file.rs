@@ -5,10 +5,14 @@
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::epoll::Entry;
 use super::owners::Owner;
 
 const KCMP_FILE: libc::c_int = 0;
 const KCMP_FILES: libc::c_int = 2;
+const KCMP_EPOLL_TFD: libc::c_int = 7;
+/// Files that one epoll watches under one number: all but one of them are stale.
+const SAME_NUMBER: u32 = 64;
 
 /// How often each one's file is open; what the kernel does not tell is
 /// missing.
@@ -36,6 +40,70 @@ pub fn counts(open: &[Owner]) -> HashMap<Owner, usize> {
     counted.collect()
 }
 
+/// Descriptors in the kernel's order of their files.
+#[derive(Debug)]
+pub struct Ordered(Vec<Owner>);
+
+impl Ordered {
+    /// Orders them; what the kernel does not tell is missing.
+    pub fn of(open: impl IntoIterator<Item = Owner>) -> Self {
+        let mut all: Vec<Owner> = Vec::new();
+        for owner in open {
+            if let Some(Ok(at) | Err(at)) = search(&all, |one| compare(one, owner)) {
+                all.insert(at, owner);
+            }
+        }
+        Self(all)
+    }
+
+    /// Those whose files an epoll of that process watches under that number.
+    pub fn watched(&self, pid: i32, entry: Entry) -> impl Iterator<Item = Owner> + '_ {
+        let slots = (0..SAME_NUMBER).map(move |which| Slot {
+            epoll: entry.epoll as u32,
+            fd: entry.fd as u32,
+            which,
+        });
+        let places = slots.map(move |slot| search(&self.0, |one| slot.compare(one, pid)));
+        let found = places.map_while(|place| place);
+        found.filter_map(|place| Some(self.0[place.ok()?]))
+    }
+}
+
+/// Where it is, or would be; none when one of them cannot be compared.
+fn search(
+    all: &[Owner],
+    mut order: impl FnMut(Owner) -> Option<Ordering>,
+) -> Option<Result<usize, usize>> {
+    let mut known = true;
+    let place = all.binary_search_by(|one| {
+        order(*one).unwrap_or_else(|| {
+            known = false;
+            Ordering::Equal
+        })
+    });
+    known.then_some(place)
+}
+
+/// `struct kcmp_epoll_slot`: one of the files watched under a number.
+#[repr(C)]
+struct Slot {
+    epoll: u32,
+    fd: u32,
+    which: u32,
+}
+
+impl Slot {
+    /// None also when the epoll watches no more files under that number.
+    fn compare(&self, one: Owner, pid: i32) -> Option<Ordering> {
+        let slot = std::ptr::from_ref(self).expose_provenance();
+        kcmp(
+            KCMP_EPOLL_TFD,
+            (one.pid, one.fd.into()),
+            (pid, slot as libc::c_long),
+        )
+    }
+}
+
 /// Whether a thread has another descriptor table than its process.
 #[must_use]
 pub fn has_own_table(pid: i32, tid: i32) -> bool {
@@ -51,21 +119,18 @@ pub fn is_same(one: Owner, other: Owner) -> Option<bool> {
 
 /// None when one of them is gone, or may not be asked about.
 fn compare(one: Owner, other: Owner) -> Option<Ordering> {
-    kcmp(KCMP_FILE, (one.pid, one.fd), (other.pid, other.fd))
+    let (one, other) = ((one.pid, one.fd.into()), (other.pid, other.fd.into()));
+    kcmp(KCMP_FILE, one, other)
 }
 
-fn kcmp(what: libc::c_int, one: (i32, i32), other: (i32, i32)) -> Option<Ordering> {
-    // SAFETY: numbers only; the kernel reads and writes no memory of ours.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_kcmp,
-            one.0,
-            other.0,
-            what,
-            libc::c_long::from(one.1),
-            libc::c_long::from(other.1),
-        )
-    };
+fn kcmp(
+    what: libc::c_int,
+    one: (i32, libc::c_long),
+    other: (i32, libc::c_long),
+) -> Option<Ordering> {
+    // SAFETY: the kernel writes no memory of ours, and reads but the slot whose
+    // address `Slot::compare` gives, which lives until this returns.
+    let answer = unsafe { libc::syscall(libc::SYS_kcmp, one.0, other.0, what, one.1, other.1) };
     match answer {
         0 => Some(Ordering::Equal),
         1 => Some(Ordering::Less),

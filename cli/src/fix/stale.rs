@@ -3,6 +3,7 @@
 
 use std::cell::{Cell, LazyCell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::epoll::{Entry, Remover, removing};
@@ -12,6 +13,7 @@ use super::outside::{Hold, Untouched};
 use super::owners::{Owner, Owners, Sought};
 use super::pace::Turns;
 use super::plan::Wish;
+use super::same_file::Ordered;
 use crate::detect::Found;
 use crate::kernel::descriptors::fdinfo;
 use crate::kernel::{Facts, Kind as Seen, ProcDir};
@@ -21,6 +23,8 @@ use crate::snapshot::{Snapshot, Thing};
 
 /// Descriptors tried for one entry; files of the kernel's own share an inode.
 const MOST_TRIED: usize = 256;
+/// What an entry that could not be taken out is told with.
+const NO_HOLDER: &str = "no descriptor of the file that it watches was found";
 
 /// The inodes that the finding's stale entries watch.
 pub fn inodes<'a>(snapshot: &'a Snapshot, found: &'a Found) -> impl Iterator<Item = u64> + 'a {
@@ -81,6 +85,7 @@ impl Holders {
 #[derive(Debug, Default)]
 pub struct Numbers {
     all: RefCell<HashMap<(u64, u64), Vec<i32>>>,
+    ordered: RefCell<HashMap<(u64, u64), Rc<Ordered>>>,
     read: Cell<Option<Instant>>,
 }
 
@@ -93,13 +98,42 @@ impl Numbers {
     /// What was read is only a hint: all are read again when none of them holds.
     fn of(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<i32> {
         let known = self.known(dir, object);
-        let is_fresh = |read: Instant| read.elapsed() < FRESH;
-        if !known.is_empty() || self.read.get().is_some_and(is_fresh) {
+        if !known.is_empty() || !self.read_again(dir) {
             return known;
         }
-        *self.all.borrow_mut() = read_numbers(dir);
-        self.read.set(Some(Instant::now()));
         self.known(dir, object)
+    }
+
+    /// Whether it was time to.
+    fn read_again(&self, dir: &ProcDir) -> bool {
+        let is_fresh = |read: Instant| read.elapsed() < FRESH;
+        if self.read.get().is_some_and(is_fresh) {
+            return false;
+        }
+        *self.all.borrow_mut() = read_numbers(dir);
+        self.ordered.borrow_mut().clear();
+        self.read.set(Some(Instant::now()));
+        true
+    }
+
+    /// The numbers that the kernel says hold what the entry watches.
+    fn watched(&self, dir: &ProcDir, entry: Entry, object: (u64, u64)) -> Vec<Owner> {
+        let pid = dir.pid();
+        let found = || -> Vec<Owner> { self.ordered(pid, object).watched(pid, entry).collect() };
+        match found() {
+            none if none.is_empty() && self.read_again(dir) => found(),
+            some => some,
+        }
+    }
+
+    fn ordered(&self, pid: i32, object: (u64, u64)) -> Rc<Ordered> {
+        let order = || {
+            let all = self.all.borrow();
+            let numbers = all.get(&object).into_iter().flatten();
+            Rc::new(Ordered::of(numbers.map(|fd| Owner { pid, fd: *fd })))
+        };
+        let mut ordered = self.ordered.borrow_mut();
+        ordered.entry(object).or_insert_with(order).clone()
     }
 
     fn known(&self, dir: &ProcDir, object: (u64, u64)) -> Vec<i32> {
@@ -163,6 +197,9 @@ pub fn remove(
             }
             let removal = Removal { by, dir, numbers };
             let removed = removal.of(&items[*at], || elsewhere.of_inode(items[*at].object.1));
+            if let Ok(FixOutcome::Failed) = removed {
+                items[*at].detail = Some(NO_HOLDER.to_owned());
+            }
             settle_with(&mut items[*at], removed.map(Some));
         }
     });
@@ -190,32 +227,55 @@ impl Removal<'_> {
             return Err(Untouched::Vanished);
         }
         let entry = Entry { epoll, fd };
-        let pid = self.dir.pid();
-        for fd in self.numbers.of(self.dir, item.object) {
-            let holds = is_current(self.dir, fd, item.object);
-            if holds && self.goes(entry, Owner { pid, fd }, item)? {
-                self.numbers.prefer(item.object, fd);
-                return Ok(FixOutcome::Removed);
-            }
+        let mut refused = None;
+        if self.goes_by_own(entry, item, &mut refused) {
+            return Ok(FixOutcome::Removed);
         }
-        for holder in elsewhere().iter().take(MOST_TRIED) {
-            if self.goes(entry, *holder, item)? {
-                return Ok(FixOutcome::Removed);
-            }
+        let elsewhere = elsewhere();
+        let mut others = elsewhere.iter().take(MOST_TRIED);
+        if others.any(|holder| self.goes(entry, *holder, item, &mut refused)) {
+            return Ok(FixOutcome::Removed);
         }
-        match listed(self.dir, epoll, fd, item.object) {
-            0 => Err(Untouched::Vanished),
+        match (listed(self.dir, epoll, fd, item.object), refused) {
+            (0, _) => Err(Untouched::Vanished),
+            (_, Some(why)) => Err(why),
             _ => Ok(FixOutcome::Failed),
         }
     }
 
+    /// By the target's own descriptors: the one that did it last, those that the
+    /// kernel names, and where it does not tell, one after the other.
+    fn goes_by_own(&self, entry: Entry, item: &FixItem, refused: &mut Option<Untouched>) -> bool {
+        let pid = self.dir.pid();
+        let numbers = self.numbers.of(self.dir, item.object);
+        let mut numbers = numbers.into_iter().map(|fd| Owner { pid, fd });
+        let mut by = |holder: Owner| {
+            let holds = is_current(self.dir, holder.fd, item.object);
+            let goes = holds && self.goes(entry, holder, item, refused);
+            if goes {
+                self.numbers.prefer(item.object, holder.fd);
+            }
+            goes
+        };
+        let first = numbers.by_ref().take(1).any(&mut by);
+        let named = || self.numbers.watched(self.dir, entry, item.object);
+        first || named().into_iter().any(&mut by) || numbers.any(by)
+    }
+
     /// Of another file with that inode the epoll has no entry: nothing happens.
-    fn goes(&self, entry: Entry, holder: Owner, item: &FixItem) -> Result<bool, Untouched> {
+    fn goes(
+        &self,
+        entry: Entry,
+        holder: Owner,
+        item: &FixItem,
+        refused: &mut Option<Untouched>,
+    ) -> bool {
         match self.by.remove(entry, holder, item.object.1) {
-            Ok(()) => Ok(true),
-            Err(Untouched::Vanished) => Ok(false),
-            Err(why) => Err(why),
+            Ok(()) => return true,
+            Err(Untouched::Vanished) => {}
+            Err(why) => *refused = Some(why),
         }
+        false
     }
 }
 
@@ -240,4 +300,65 @@ fn object_of(dir: &ProcDir, fd: i32) -> Option<(u64, u64)> {
     let path = format!("fd/{fd}");
     let stat = rustix::fs::statat(dir.fd(), &*path, rustix::fs::AtFlags::empty()).ok()?;
     Some((stat.st_dev, stat.st_ino))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::event::{EventfdFlags, epoll, eventfd};
+    use rustix::fd::{AsRawFd, OwnedFd};
+    use rustix::io::fcntl_dupfd_cloexec;
+
+    fn event() -> OwnedFd {
+        eventfd(0, EventfdFlags::CLOEXEC).unwrap()
+    }
+
+    /// Eventfds, the epoll itself and hundreds of others share an inode.
+    #[test]
+    fn an_eventfd_is_found_among_all_that_share_its_inode() {
+        let watching = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let _others: Vec<OwnedFd> = (0..MOST_TRIED + 20).map(|_| event()).collect();
+        let watched: Vec<OwnedFd> = (0..20).map(|_| event()).collect();
+        let stale = watched.iter().map(|file| {
+            let number = fcntl_dupfd_cloexec(file, 800).unwrap();
+            let data = epoll::EventData::new_u64(0);
+            epoll::add(&watching, &number, data, epoll::EventFlags::IN).unwrap();
+            number
+        });
+        let stale: Vec<OwnedFd> = stale.collect();
+        let pid = std::process::id() as i32;
+        let dir = ProcDir::open(pid).unwrap();
+        let object = object_of(&dir, watching.as_raw_fd()).unwrap();
+        let numbers: Vec<i32> = stale.iter().map(AsRawFd::as_raw_fd).collect();
+        drop(stale);
+        let item = |fd: i32| FixItem {
+            fd: Some(watching.as_raw_fd()),
+            entry: Some(fd),
+            object,
+            ..FixItem::new(
+                "",
+                crate::model::Kind::Listeners,
+                Fix::EpollDel,
+                String::new(),
+            )
+        };
+        let hold = Hold::of(pid).unwrap();
+        let highest = numbers.iter().copied().max().unwrap();
+        let known = Numbers::default();
+        removing(&hold, highest, |by| {
+            let removal = Removal {
+                by,
+                dir: &dir,
+                numbers: &known,
+            };
+            for fd in &numbers {
+                let removed = removal.of(&item(*fd), || &[]);
+                assert!(matches!(removed, Ok(FixOutcome::Removed)), "{removed:?}");
+                let again = removal.of(&item(*fd), || &[]);
+                assert!(matches!(again, Err(Untouched::Vanished)), "{again:?}");
+            }
+        });
+        let left = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", watching.as_raw_fd()));
+        assert_eq!(left.unwrap().matches("tfd:").count(), 0);
+    }
 }

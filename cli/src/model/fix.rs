@@ -375,7 +375,7 @@ impl FixOutcome {
                 "Pending: the program has not answered, and nothing of it is left waiting in the program but an \
                  end of file that it has been shown; ask again later."
             }
-            Self::Failed => "Failed: the kernel refused, and it is as it was.",
+            Self::Failed => "Failed: it could not be done, and it is as it was.",
             Self::NotLogged => {
                 "Not done: the log cannot be written, and without it this could not be set back; free some space \
                  there, or name another folder in MEMGUARD_STATE."
