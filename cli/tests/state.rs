@@ -110,6 +110,12 @@ fn what_is_no_finding_cannot_be_labelled() {
         let refused = run(folder.path(), &["label", "ok", wrong]);
         assert_refused(&refused, 2, "is not the id of a finding");
     }
+    let unknown = "files-0123456789abcdef";
+    let refused = run(folder.path(), &["label", "leak", unknown]);
+    assert_eq!(code(&refused), 2);
+    let said = stderr(&refused);
+    let hint = format!("`memguard label leak {unknown} <target>`");
+    assert!(said.contains(&hint), "{said}");
 }
 
 #[test]

@@ -41,7 +41,8 @@ pub struct LabelledArgs {
     /// The finding, as reports name it
     #[arg(value_name = "FINDING")]
     pub finding: String,
-    /// Only in this build of a program (a pid, a process name, a snapshot, or an executable)
+    /// Only in this build of a program (a pid, a process name, a snapshot, or an executable); `leak` without it holds
+    /// for the one program of which a report told that finding, the others for all
     #[arg(value_name = "TARGET")]
     pub target: Option<String>,
 }

@@ -11,6 +11,7 @@ use crate::detect::Label;
 use crate::error::Error;
 use crate::model::{Labelled, Labels};
 use crate::state::labels::{self, Entry, is_finding_id};
+use crate::state::recall::programs_with;
 use crate::state::{Folder, StateError};
 
 /// Runs the verb.
@@ -24,7 +25,10 @@ pub fn run(args: &LabelArgs) -> Result<ExitCode, Error> {
 }
 
 fn say(what: &LabelledArgs, label: Label) -> Result<ExitCode, Error> {
-    let program = checked(what)?;
+    let program = match (checked(what)?, label) {
+        (None, Label::Leak) => Some(only_program(&what.finding)?),
+        (program, _) => program,
+    };
     let entry = Entry {
         id: what.finding.clone(),
         label,
@@ -61,6 +65,22 @@ fn checked(what: &LabelledArgs) -> Result<Option<String>, Error> {
         return Err(StateError::NoSuchFinding(what.finding.clone()).into());
     }
     what.target.as_deref().map(program_key).transpose()
+}
+
+/// The program that a finding is of. In an interpreter all scripts share the
+/// ids of what it makes, and what leaks in one of them may be held in others.
+fn only_program(finding: &str) -> Result<String, Error> {
+    let (folder, mut notes) = (Folder::open()?, Vec::new());
+    let known = programs_with(&folder, &folder.lock()?, finding, &mut notes)?;
+    let mut known = known.into_iter();
+    let found = match (known.next(), known.count()) {
+        (Some(one), 0) => return Ok(one),
+        (None, _) => "No report told of this finding yet".to_owned(),
+        (_, more) => format!("{} programs have this finding", more + 1),
+    };
+    Err(Error::Usage(format!(
+        "{found}; name the one in which it is a leak: `memguard label leak {finding} <target>`."
+    )))
 }
 
 fn change<T>(act: impl FnOnce(&mut labels::Labels) -> T) -> Result<T, Error> {

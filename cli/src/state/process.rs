@@ -2,7 +2,7 @@
 //! decided, what of it has been learned already, and what would show that a
 //! decision was wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ const STEADY_SHARE: f64 = 0.8;
 pub struct ProcessMemory {
     /// Which image of it (exec keeps pid and start time)
     pub image: u64,
+    /// Its build
+    #[serde(default)]
+    pub program: String,
     /// What the last look saw
     pub earlier: Earlier,
     /// Counted looks, by the floor on ages that they had
@@ -39,6 +42,9 @@ pub struct ProcessMemory {
     pub helped: Helped,
     /// What was called a leak or growing, by finding
     pub accused: BTreeMap<String, Accused>,
+    /// What the last look found beside what counted looks did
+    #[serde(default)]
+    pub found: BTreeSet<String>,
 }
 
 /// The looks that counted.
@@ -128,6 +134,18 @@ impl ProcessMemory {
             };
             self.looks.remove(&floor);
         }
+    }
+
+    /// Keeps what this look found, whether it counts or not.
+    pub fn find(&mut self, found: impl IntoIterator<Item = String>) {
+        let counted = |id: &String| self.looks.values().any(|look| look.last.contains_key(id));
+        self.found = found.into_iter().filter(|id| !counted(id)).collect();
+    }
+
+    /// The ids of all that reports on it told of.
+    pub fn told(&self) -> impl Iterator<Item = &String> {
+        let counted = self.looks.values().flat_map(|look| look.last.keys());
+        counted.chain(self.accused.keys()).chain(&self.found)
     }
 
     /// Makes more of a look by what is known: what memguard ended is no life of

@@ -1,6 +1,6 @@
 //! What is known for one look, and what that look adds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::error::StateError;
@@ -121,11 +121,9 @@ impl State {
             for (id, lesson) in &mut lessons {
                 lesson.place = places.get(id).cloned();
             }
-            process.count(
-                wanted,
-                snapshot.moment_ms,
-                process::by_id(snapshot, decisions),
-            );
+            let decided = process::by_id(snapshot, decisions);
+            process.count(wanted, snapshot.moment_ms, decided.clone());
+            process.find(decided.into_keys());
             process.remember(snapshot, wanted, decisions);
             // In this order: a crash in between loses a few lives, and never
             // counts one twice. Maxima are said again at the next look.
@@ -196,10 +194,11 @@ fn load_process(
     let file = ProcessMemory::file(identity);
     let found = folder.load(lock, (Part::Processes, &file), process::CONTENT, notes)?;
     let same = found.filter(|memory: &ProcessMemory| memory.image == identity.created_ns);
-    Ok(same.unwrap_or_else(|| ProcessMemory {
+    Ok(ProcessMemory {
         image: identity.created_ns,
-        ..ProcessMemory::default()
-    }))
+        program: identity.program.clone(),
+        ..same.unwrap_or_default()
+    })
 }
 
 fn store_process(
@@ -237,6 +236,35 @@ pub fn load_program(
 pub fn store_program(folder: &Folder, lock: &Lock, program: &Program) -> Result<(), StateError> {
     let file = format!("{}.json", program.key);
     folder.store(lock, (Part::Programs, &file), program::CONTENT, program)
+}
+
+/// The programs of which that finding is known, by what was learned and by what
+/// reports told of. One place in a program may give findings of several kinds.
+///
+/// # Errors
+/// When the folder cannot be used.
+pub fn programs_with(
+    folder: &Folder,
+    lock: &Lock,
+    finding: &str,
+    notes: &mut Vec<String>,
+) -> Result<BTreeSet<String>, StateError> {
+    let site = |id: &str| id.rsplit_once('-').map(|(_, key)| key.to_owned());
+    let is_meant = |id: &String| site(id) == site(finding);
+    let mut programs = BTreeSet::new();
+    for (file, _) in folder.names(Part::Programs)? {
+        let found = folder.load(lock, (Part::Programs, &file), program::CONTENT, notes)?;
+        let meant = found.filter(|known: &Program| known.sites.keys().any(is_meant));
+        programs.extend(meant.map(|known| known.key));
+    }
+    for (file, _) in folder.names(Part::Processes)? {
+        let found = folder.load(lock, (Part::Processes, &file), process::CONTENT, notes)?;
+        let meant = found.filter(|known: &ProcessMemory| known.told().any(is_meant));
+        programs.extend(meant.map(|known| known.program));
+    }
+    // Of what an older version kept nobody knows the program.
+    programs.remove("");
+    Ok(programs)
 }
 
 fn teach(
@@ -285,6 +313,42 @@ fn forget_old(folder: &Folder, lock: &Lock) -> Result<(), StateError> {
 mod tests {
     use super::*;
     use std::time::SystemTime;
+
+    #[test]
+    fn a_finding_is_known_in_the_programs_whose_reports_told_of_it() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = Folder::at(base.path()).unwrap();
+        let lock = folder.lock().unwrap();
+        let id = |n: u64| crate::detect::finding_id(crate::model::Kind::Files, n);
+        let process = |pid: i32, program: &str, found: u64| {
+            let memory = ProcessMemory {
+                program: program.to_owned(),
+                found: [id(found)].into(),
+                ..ProcessMemory::default()
+            };
+            let file = format!("1.{pid}.1.json");
+            let file = (Part::Processes, &*file);
+            folder
+                .store(&lock, file, process::CONTENT, &memory)
+                .unwrap();
+        };
+        for (pid, program, found) in [(1, "a", 1), (2, "a", 1), (3, "b", 2), (4, "", 3)] {
+            process(pid, program, found);
+        }
+        let mut learned = Program {
+            key: "c".to_owned(),
+            ..Program::default()
+        };
+        learned.sites.insert(id(2), program::SiteMemory::default());
+        store_program(&folder, &lock, &learned).unwrap();
+        let known = |id: &str| {
+            let known = programs_with(&folder, &lock, id, &mut Vec::new()).unwrap();
+            known.into_iter().collect::<Vec<String>>().concat()
+        };
+        assert_eq!([1, 2, 3, 4].map(|n| known(&id(n))), ["a", "bc", "", ""]);
+        let of_another_kind = crate::detect::finding_id(crate::model::Kind::Listeners, 1);
+        assert_eq!(known(&of_another_kind), "a");
+    }
 
     #[test]
     fn processes_long_gone_are_forgotten_and_running_ones_are_not() {

@@ -108,7 +108,7 @@ def agree(fixer: Fixer, pid: int, upstream: int) -> int:
     report = fixer.json("report", str(pid), "--min-age", AGE, "--kind", "sockets") or {"findings": []}
     meant = [one for one in report["findings"] if is_upstream(one, upstream)]
     for finding in meant:
-        fixer.run("label", "leak", finding["id"])
+        fixer.run("label", "leak", finding["id"], str(pid))
     return sum(finding["verdict"] == "leak" for finding in meant)
 
 

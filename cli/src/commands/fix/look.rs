@@ -135,8 +135,8 @@ fn nearly(shown: &Report) -> Option<String> {
     };
     let pid = shown.process.pid;
     Some(format!(
-        "{places}, but only what is a `leak` is fixed; see `memguard report {pid}`, and `memguard label leak` \
-         if you know that it is one."
+        "{places}, but only what is a `leak` is fixed; see `memguard report {pid}`, and \
+         `memguard label leak <finding> {pid}` if you know that it is one."
     ))
 }
 
@@ -222,7 +222,7 @@ fn nothing_of(id: &str, target: &str, shown: Option<&Report>) -> String {
             "Nothing that {id} holds can be fixed; `memguard report {target}` shows what it is."
         ),
         Some(other) => format!(
-            "{id} is `{}`, and only what is a `leak` is fixed; `memguard label leak {id}` says that it is one.",
+            "{id} is `{}`, and only what is a `leak` is fixed; `memguard label leak {id} {target}` says that it is one.",
             other.name()
         ),
         None => format!(
@@ -268,6 +268,22 @@ mod tests {
             Command::Fix(args) => parts(&args).registrations,
             _ => unreachable!("that is a fix"),
         }
+    }
+
+    #[test]
+    fn what_is_to_be_labelled_names_the_process() {
+        let mut report = crate::render::samples::report();
+        report.process.pid = 4242;
+        let finding = report.findings.first_mut().unwrap();
+        finding.verdict = Verdict::Suspect;
+        let id = finding.id.clone();
+        let hint = nothing_of(&id, "server", Some(&report));
+        assert!(
+            hint.contains(&format!("`memguard label leak {id} server`")),
+            "{hint}"
+        );
+        let hint = nearly(&report).unwrap();
+        assert!(hint.contains("label leak <finding> 4242`"), "{hint}");
     }
 
     #[test]
