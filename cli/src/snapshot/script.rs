@@ -28,7 +28,7 @@ const fn plain(name: &'static str, code: &'static [&'static str]) -> Interpreter
     }
 }
 
-/// Programs that run others' files, by the beginnings of their names.
+/// Programs that run others' files, by their names without a version.
 const INTERPRETERS: [Interpreter; 12] = [
     Interpreter {
         valued: &["-X", "-W", "-Q", "--check-hash-based-pycs"],
@@ -127,7 +127,7 @@ const CODE_FILES: [&str; 16] = [
 /// interpreter. `words` is its command line without its own name.
 #[must_use]
 pub fn of<'a>(name: &str, words: &'a [String]) -> Option<Vec<&'a str>> {
-    let is = |one: &&Interpreter| name.starts_with(one.name);
+    let is = |one: &&Interpreter| one.is_called(name);
     let interpreter = INTERPRETERS.iter().find(is)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let (mut told, rest) = interpreter.script(&words);
@@ -136,6 +136,20 @@ pub fn of<'a>(name: &str, words: &'a [String]) -> Option<Vec<&'a str>> {
 }
 
 impl Interpreter {
+    /// `python3.11`, `php-cgi8.2`, `nodejs`: not `node_exporter`, nor `dashboard`.
+    fn is_called(&self, name: &str) -> bool {
+        let Some(rest) = name.strip_prefix(self.name) else {
+            return false;
+        };
+        let variants = ["js", "jit", "-cgi", "-fpm", "w"];
+        let variant = variants.iter().find_map(|one| rest.strip_prefix(one));
+        let version = variant.unwrap_or(rest);
+        let version = version.strip_suffix("-dbg").unwrap_or(version);
+        version
+            .bytes()
+            .all(|byte| byte.is_ascii_digit() || b".-_tdmu".contains(&byte))
+    }
+
     /// What it runs, and the words for that.
     fn script<'a, 'b>(&self, mut words: &'b [&'a str]) -> (Vec<&'a str>, &'b [&'a str]) {
         while let [word, rest @ ..] = words {
@@ -260,6 +274,43 @@ mod tests {
         }
         assert!(told("python3").is_empty() && told("bash -l").is_empty());
         assert_eq!(of("nginx", &["-g".to_owned(), "x.py".to_owned()]), None);
+    }
+
+    #[test]
+    fn what_is_only_called_alike_is_no_interpreter() {
+        let words = ["x.py".to_owned()];
+        for name in [
+            "dashboard",
+            "bundler",
+            "node_exporter",
+            "javascriptd",
+            "phpmyadmin",
+            "luarocks",
+        ] {
+            assert_eq!(of(name, &words), None, "{name}");
+        }
+        for name in [
+            "python",
+            "python3",
+            "python3.11",
+            "python3.13t",
+            "python3-dbg",
+            "nodejs",
+            "node18",
+            "bash",
+            "dash",
+            "luajit",
+            "lua5.4",
+            "php8.2",
+            "php-fpm8.2",
+            "perl5.36.0",
+            "ruby3.1",
+            "bun",
+            "java",
+            "zsh-5.9",
+        ] {
+            assert_eq!(of(name, &words).unwrap(), ["x.py"], "{name}");
+        }
     }
 
     #[test]
