@@ -1,6 +1,6 @@
 //! Findings in the stable JSON shape.
 
-use super::model::{self, Fraction, Lives};
+use super::model::{self, Fraction, Lives, Why};
 use super::sentence::{self, Words};
 use super::{
     Context, Found, Symbolise, Wanted, beside, evidence, find_all, health, leave_out, lifetimes,
@@ -141,6 +141,7 @@ fn finding(
         stays: found.outlook.stays.map(stays),
         summary: sentence::summary(&words),
         evidence: evidence::evidence(&words, snapshot, lives.as_ref()),
+        labelled: found.decision.why == Why::Labelled,
         labels: Vec::new(),
         lifetimes: lives,
         survival: survival(snapshot, found, site),

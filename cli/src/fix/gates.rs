@@ -9,6 +9,7 @@ use super::retire::Seen;
 use crate::detect::Found;
 use crate::detect::lifetimes::lifetimes;
 use crate::detect::model::constants::TIMES_WOKEN;
+use crate::detect::model::{Decision, Why};
 use crate::kernel::Kind::{Epoll, Eventfd};
 use crate::model::{FixGate, Verdict};
 use crate::snapshot::facts::{RegistrationFact, StaleFact};
@@ -148,12 +149,18 @@ pub fn stale(
 }
 
 pub(super) fn verdict(found: &Found) -> FixGate {
-    let how = match found.decision.confidence {
-        Some(sure) if sure >= 1.0 => "leak, proven".to_owned(),
-        Some(sure) => format!("{}, {:.0} % sure", found.verdict().name(), sure * 100.0),
-        None => found.verdict().name().to_owned(),
-    };
-    gate("verdict", found.verdict() == Verdict::Leak, how)
+    let is_leak = found.verdict() == Verdict::Leak;
+    gate("verdict", is_leak, sureness(&found.decision))
+}
+
+fn sureness(decision: &Decision) -> String {
+    let name = decision.verdict.name();
+    match decision.confidence {
+        _ if decision.why == Why::Labelled => format!("labelled a {name}"),
+        Some(sure) if sure >= 1.0 => format!("{name}, proven"),
+        Some(sure) => format!("{name}, {:.0} % sure", sure * 100.0),
+        None => name.to_owned(),
+    }
 }
 
 fn standard(case: &Case<'_>) -> FixGate {
@@ -406,6 +413,17 @@ pub(super) fn not_infrastructure(protection: &Protection, socket: &SocketFact) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_label_is_no_proof() {
+        let proven = Decision::proven();
+        let labelled = Decision {
+            why: Why::Labelled,
+            ..proven
+        };
+        assert_eq!(sureness(&proven), "leak, proven");
+        assert_eq!(sureness(&labelled), "labelled a leak");
+    }
 
     fn socket(state: &str) -> SocketFact {
         SocketFact {

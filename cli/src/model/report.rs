@@ -254,6 +254,9 @@ pub struct Finding {
     pub verdict: Verdict,
     /// 0 to 1; 1 is a proof
     pub confidence: Option<f64>,
+    /// A person said so
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub labelled: bool,
     /// How many are held, estimated where sampled
     pub count: u64,
     /// Their bytes, where they have any

@@ -194,6 +194,7 @@ fn leak() -> Finding {
             60 others are 20 min to 5 h old: their peers have gone."
             .into(),
         evidence: vec!["Socket states: 60 in CLOSE_WAIT.".into()],
+        labelled: false,
         labels: vec!["upstream pool".into()],
         stays: Some(Stays { share: 0.006, low: 0.004_664, high: 0.007_715 }),
         survival: vec![Survivors { age_s: 1.024, share: 0.01 }, Survivors { age_s: 2.896, share: 0.006 }],
@@ -217,6 +218,7 @@ fn suspect() -> Finding {
         exhaustion_s: None,
         summary: "None of the 80 sampled blocks from cache.c:9 was ever freed.".into(),
         evidence: vec![],
+        labelled: false,
         labels: vec![],
         lifetimes: None,
         stays: None,

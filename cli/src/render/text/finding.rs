@@ -59,7 +59,9 @@ fn what(finding: &Finding) -> String {
 
 fn certainty(finding: &Finding) -> Option<String> {
     let sure = finding.confidence?;
-    Some(if sure >= 1.0 {
+    Some(if finding.labelled {
+        "labelled a leak".to_owned()
+    } else if sure >= 1.0 {
         "proven".to_owned()
     } else {
         format!("{:.0} % sure", sure * 100.0)
@@ -188,5 +190,19 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
                 )
             ),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_not_called_a_proof() {
+        let mut finding = crate::render::samples::report().findings.remove(0);
+        finding.confidence = Some(1.0);
+        assert_eq!(certainty(&finding).unwrap(), "proven");
+        finding.labelled = true;
+        assert_eq!(certainty(&finding).unwrap(), "labelled a leak");
     }
 }

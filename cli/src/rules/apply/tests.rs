@@ -23,6 +23,7 @@ fn finding(id: &str, kind: Kind, verdict: Verdict, resources: Vec<Resource>) -> 
         count: resources.len() as u64,
         resources,
         bytes: None,
+        labelled: false,
         labels: vec![],
         evidence: vec![],
         rate_per_hour: Some(100.0),
