@@ -20,8 +20,11 @@ pub fn at_this_look(
             .or_stopped(last, measured)
             .as_it_stands(measured, last.copied());
     }
+    let stopped = now.or_stopped(last, measured);
     match last {
         Some(last) if *last == now.verdict => now,
+        // It comes no faster than this look sees, whenever the next one counts.
+        Some(_) if stopped.why == Why::Stopped => stopped,
         // What it was about may be gone: that needs no proof.
         Some(last) if *last < Verdict::Early && measured.is_over(*last) => {
             now.at_best(Verdict::Held)
@@ -264,6 +267,27 @@ mod tests {
             settled,
             "given back"
         );
+    }
+
+    /// Else a sentence with a rate and an end comes and goes from look to look.
+    #[test]
+    fn that_no_more_come_is_told_between_looks_too() {
+        let held = |why| Decision {
+            verdict: Verdict::Held,
+            why,
+            confidence: None,
+            chance: 1.0,
+        };
+        let said = |why, measured: &Measured, last| {
+            let said = at_this_look(held(why), measured, "files-1", &between(Some(last)));
+            (said.verdict, said.why)
+        };
+        let stopped_now = (Verdict::Leak, Why::Stopped);
+        assert_eq!(said(Why::Settled, &stopped(0), Verdict::Leak), stopped_now);
+        let stands = (Verdict::Leak, Why::LastLook);
+        assert_eq!(said(Why::FewMoments, &stopped(0), Verdict::Leak), stands);
+        let suspected = (Verdict::Suspect, Why::LastLook);
+        assert_eq!(said(Why::Settled, &stopped(0), Verdict::Suspect), suspected);
     }
 
     #[test]
