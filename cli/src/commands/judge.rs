@@ -1,12 +1,12 @@
 //! The report on one look, with all that is known beside it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::names;
 use crate::detect::{
     Context, Found, Label, Symbolise, Wanted, find_all, finding_id, place, report_on,
 };
-use crate::model::{Finding, Frame, Report, SuppressedRule, Verdict};
+use crate::model::{Finding, Frame, Kind, Report, SuppressedRule, Verdict};
 use crate::snapshot::{Site, Snapshot};
 use crate::state::process::Decision;
 use crate::state::{Known, State};
@@ -46,6 +46,17 @@ impl Judged {
             decisions,
             places,
         }
+    }
+
+    /// The kinds of which something leaks, also of those that nobody asked for.
+    pub fn leaking(&self, snapshot: &Snapshot) -> BTreeSet<Kind> {
+        let leaks = self
+            .decisions
+            .iter()
+            .filter(|one| one.verdict == Verdict::Leak);
+        leaks
+            .filter_map(|one| snapshot.sites.all[one.site].kind)
+            .collect()
     }
 
     /// Keeps what it taught.

@@ -1,6 +1,6 @@
 //! A fresh look at the process, and the plan that follows from it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Instant;
 
 use super::super::common::wanted;
@@ -79,12 +79,13 @@ pub fn look(args: &FixArgs, wish: &Wish, life: &Life) -> Result<Looked, Error> {
     let mut plan = plan(&snapshot, &found, wish, inside.as_ref());
     plan.notes.extend(no_way);
     let rules = rules(&args.rules)?;
-    let mut shown = None;
+    let (mut shown, mut leaking) = (None, BTreeSet::new());
     if forced.is_none() {
         // It counts as a look, like a report: whoever asks often enough sees
         // chance agree with anything once.
         let mut judged = Judged::of(&snapshot, &wanted, &known, args.rules.no_rules);
         judged.keep(&snapshot, &wanted, &mut state);
+        leaking = judged.leaking(&snapshot);
         rules.apply(&mut judged.report);
         keep_shown(&mut plan.items, &judged.report);
         shown = Some(judged.report);
@@ -95,7 +96,10 @@ pub fn look(args: &FixArgs, wish: &Wish, life: &Life) -> Result<Looked, Error> {
     }
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
     if plan.items.is_empty() && plan.caches.is_empty() && plan.limit.is_none() {
-        plan.notes.extend(shown.as_ref().and_then(nearly));
+        let about = shown.as_ref();
+        plan.notes
+            .extend(about.map(|shown| nothing(shown, &leaking, &args.select.kind)));
+        plan.notes.extend(about.and_then(nearly));
     }
     hold_still(&mut plan, life);
     plan.took = Some(FixTook {
@@ -122,6 +126,48 @@ fn parts(args: &FixArgs) -> Parts {
     Parts {
         registrations: kinds.is_empty() || asked || args.close_lost,
         memory: false,
+    }
+}
+
+/// Why there is nothing to fix, as far as that is known.
+fn nothing(shown: &Report, leaking: &BTreeSet<Kind>, asked: &[Kind]) -> String {
+    let has_leak = |shown: &Report| {
+        shown
+            .findings
+            .iter()
+            .any(|one| one.verdict == Verdict::Leak)
+    };
+    if has_leak(shown) {
+        return format!(
+            "Nothing of what leaks can be fixed; `memguard report {}` shows it.",
+            shown.process.pid
+        );
+    }
+    let names = |kinds: Vec<&Kind>| {
+        kinds
+            .iter()
+            .map(|kind| kind.name())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let others = names(
+        leaking
+            .iter()
+            .filter(|kind| !asked.contains(kind))
+            .collect(),
+    );
+    match (asked, shown.process.library) {
+        ([_, ..], _) if !others.is_empty() => format!(
+            "Of {} nothing leaks; but something does of {others}: leave --kind out to see that.",
+            names(asked.iter().collect())
+        ),
+        (_, false) => {
+            "memguard's library is not in it, so only what the kernel shows could be judged; \
+            nothing of that leaks."
+                .to_owned()
+        }
+        ([_, ..], _) => format!("Of {} nothing leaks.", names(asked.iter().collect())),
+        _ => "Nothing leaks.".to_owned(),
     }
 }
 
@@ -284,6 +330,26 @@ mod tests {
         );
         let hint = nearly(&report).unwrap();
         assert!(hint.contains("label leak <finding> 4242`"), "{hint}");
+    }
+
+    #[test]
+    fn that_nothing_is_fixed_says_what_is_known() {
+        let mut report = crate::render::samples::report();
+        report.findings.clear();
+        let files = BTreeSet::from([Kind::Files]);
+        let none = BTreeSet::new();
+        assert_eq!(nothing(&report, &none, &[]), "Nothing leaks.");
+        let said = nothing(&report, &files, &[Kind::Pipes]);
+        assert!(
+            said.contains("Of pipes nothing leaks") && said.contains("does of files"),
+            "{said}"
+        );
+        assert_eq!(
+            nothing(&report, &none, &[Kind::Pipes]),
+            "Of pipes nothing leaks."
+        );
+        let said = nothing(&crate::render::samples::outside(), &none, &[]);
+        assert!(said.contains("library is not in it"), "{said}");
     }
 
     #[test]

@@ -77,7 +77,8 @@ fn head(out: &mut String, fix: &FixReport, width: usize) {
     let said = match (all, fix.dry_run) {
         (0, _) if !fix.caches.is_empty() => "what gives memory back".to_owned(),
         (0, _) if fix.limit.is_some() => "the limit on descriptors".to_owned(),
-        (0, _) => "nothing leaks, so there is nothing to fix".to_owned(),
+        // Why stands in the notes.
+        (0, _) => "there is nothing to fix".to_owned(),
         (_, true) => format!(
             "{} of {} objects would be touched",
             count(pass),
