@@ -683,7 +683,10 @@ fn timers_are_stopped_logged_and_set_back() {
     );
     assert_eq!(first["timer"]["interval_ns"], 100_000_000);
     assert!(
-        first["why"].as_str().unwrap().contains("verdict: leak"),
+        first["why"]
+            .as_str()
+            .unwrap()
+            .contains("verdict: labelled a leak"),
         "{first}"
     );
 
