@@ -27,6 +27,9 @@ impl Means {
         let (timers, others): (Vec<usize>, Vec<usize>) = which.iter().partition(|at| stops(at));
         let mut turns = pace.turns();
         for batch in others.chunks(pace.at_once(WRITTEN_AT_ONCE)) {
+            if turns.are_over() {
+                break;
+            }
             let kept = pace.keep_all(items, batch);
             self.act_on(items, batch, kept, &mut turns);
         }

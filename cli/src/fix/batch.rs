@@ -27,6 +27,8 @@ const IDLE: &str =
     "the program came by no hook in 5 s, so the command was taken back; ask again later";
 /// Objects that are held, and written down, together; several mailboxes full.
 pub const HELD_AT_ONCE: usize = 128;
+const UNSEEN: &str =
+    "it was told to stop, and it is not known whether it has; `memguard undo` sets it back";
 const KNOWN: &str = "its number has been written down since";
 
 /// The way in, and whether the target was found idle.
@@ -133,12 +135,13 @@ impl Insider {
         // The kernel's word, by the target's mouth: nobody else may ask for it.
         let now = self.inside.ask_timers(&picked(items, &kept));
         for (at, now) in kept.iter().zip(now) {
-            let off = matches!(now, Ok(Answered::Set(set)) if is_off(&set));
-            items[*at].outcome = Some(if off {
-                FixOutcome::Disarmed
-            } else {
-                FixOutcome::Failed
-            });
+            let (outcome, detail) = match now {
+                Ok(Answered::Set(set)) if is_off(&set) => (FixOutcome::Disarmed, None),
+                Ok(Answered::Set(_)) => (FixOutcome::Failed, None),
+                _ => (FixOutcome::Pending, Some(UNSEEN.to_owned())),
+            };
+            items[*at].outcome = Some(outcome);
+            items[*at].detail = detail;
         }
     }
 

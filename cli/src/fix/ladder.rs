@@ -4,12 +4,14 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::again::Again;
 use super::hangup;
 use super::inside::Inside;
 use super::life::{Change, Life};
 use super::means::{Means, give_up};
 use super::pace::Pace;
 use super::watch::{Harm, Pulse};
+use crate::kernel::ProcDir;
 use crate::model::{Fix, FixItem, FixOutcome, FixReport, FixStep, FixTook, milliseconds};
 
 /// How an owner's answer is waited for.
@@ -32,7 +34,7 @@ pub fn climb(plan: &mut FixReport, life: &Life, inside: Option<Inside>, pace: &m
         return;
     }
     let begun = Instant::now();
-    let Some(mut climber) = Climber::start(life, inside) else {
+    let Some(mut climber) = Climber::start(life, inside, plan) else {
         let change = life.change().unwrap_or(Change::Ended);
         plan.stopped = Some(format!("{change}; nothing was touched"));
         return;
@@ -90,12 +92,14 @@ struct Climber<'a> {
     means: Means,
     pulse: Pulse,
     life: &'a Life,
+    again: Again,
 }
 
 impl<'a> Climber<'a> {
     /// None when the process is not what it was, or stands still.
-    fn start(life: &'a Life, inside: Option<Inside>) -> Option<Self> {
+    fn start(life: &'a Life, inside: Option<Inside>, plan: &FixReport) -> Option<Self> {
         let climber = Self {
+            again: Again::of(ProcDir::open(life.pid()).ok()?, plan),
             means: Means::of(life.pid(), inside)?,
             pulse: Pulse::take(life.pid(), CHECK)?,
             life,
@@ -140,15 +144,32 @@ impl<'a> Climber<'a> {
         let (timers, others): (Vec<usize>, Vec<usize>) = others
             .into_iter()
             .partition(|at| plan.items[*at].timer.is_some());
-        let came_to = self.means.act(&mut plan.items, &others, pace);
+        let (mut came_to, mut is_over) = (Vec::new(), false);
+        for some in others.chunks(pace.for_a_while()) {
+            let still = self.spare_moved(plan, some);
+            let turned = self.means.act(&mut plan.items, &still, pace);
+            is_over |= turned.len() < still.len();
+            came_to.extend(turned);
+        }
         let mut touched = came_to.clone();
         let again = !step.is_first;
-        if came_to.len() == others.len() {
+        if !is_over {
             self.means.close_lost(&mut plan.items, &lost, again, pace);
             self.means.stop_timers(&mut plan.items, &timers, pace);
             touched.extend(lost.into_iter().chain(timers));
         }
         (came_to, touched)
+    }
+
+    /// Those of these that the program does not use after all.
+    fn spare_moved(&self, plan: &mut FixReport, some: &[usize]) -> Vec<usize> {
+        let moved = self.again.moved(&plan.items, some);
+        for (at, why) in &moved {
+            plan.items[*at].outcome = Some(FixOutcome::Refused);
+            plan.items[*at].detail = Some((*why).to_owned());
+        }
+        let still = some.iter().filter(|at| !moved.contains_key(at));
+        still.copied().collect()
     }
 
     /// What came of them, by the kernel's word; presses where nothing did.
@@ -186,7 +207,13 @@ impl<'a> Climber<'a> {
                 item.outcome = None;
             }
         }
-        let left = unsettled(plan, silent);
+        let mut left = unsettled(plan, silent);
+        // What is used after all keeps its connection: the end of file waits.
+        let moved = self.again.moved(&plan.items, &left);
+        left.retain(|at| !moved.contains_key(at));
+        for (at, why) in moved {
+            plan.items[at].detail = Some(format!("{why}; the end of file waits for its owner"));
+        }
         let hung_up = hangup::hang_up(&self.means, &mut plan.items, &left);
         self.settle(plan, &hung_up);
         hangup::verify(&self.means, &mut plan.items, &hung_up);

@@ -21,6 +21,7 @@
 //!   its [`mailbox`]
 //! - [`means`]: the ways to a process; [`acts`]: what is done from outside, in
 //!   batches; [`ends`]: connections, a few at a time
+//! - [`again`]: asks once more, shortly before objects are touched
 //! - [`pace`]: how fast, and the log that goes ahead
 //! - [`retire`]: parks unused files, closes them after a quarantine
 //! - [`batch`]: many of those at once, each verified
@@ -34,6 +35,7 @@
 //! an end of file and closes it itself (ARCHITECTURE.md, I5 and I6).
 
 pub mod acts;
+pub mod again;
 pub mod batch;
 pub mod caches;
 pub mod ends;

@@ -102,6 +102,16 @@ impl Owners {
         found
     }
 
+    /// The same among these processes only, of sockets.
+    #[must_use]
+    pub fn among<'a>(pids: impl IntoIterator<Item = &'a i32>, sought: &Sought) -> Self {
+        let mut found = Self::default();
+        for pid in pids {
+            found.look(*pid, sought);
+        }
+        found
+    }
+
     fn look(&mut self, pid: i32, sought: &Sought) -> Option<()> {
         let dir = ProcDir::open(pid).ok()?;
         let links = dir

@@ -79,6 +79,14 @@ impl<'a> Pace<'a> {
         share.clamp(1, most)
     }
 
+    /// As many as come in two seconds: then what is to be touched is asked
+    /// about once more.
+    #[must_use]
+    pub fn for_a_while(&self) -> usize {
+        let share = self.per_second.map_or(usize::MAX, |rate| 2 * rate as usize);
+        share.max(1)
+    }
+
     /// The turns of a stretch that begins now.
     #[must_use]
     pub fn turns(&self) -> Turns<'a> {
@@ -127,6 +135,13 @@ impl<'a> Turns<'a> {
             self.taken.extend(some);
         }
         !self.is_over
+    }
+
+    /// Whether the process is not what it was: then nobody's turn comes any
+    /// more, and nothing is to be written down.
+    pub fn are_over(&mut self) -> bool {
+        self.is_over |= self.life.change().is_some();
+        self.is_over
     }
 
     /// The process.

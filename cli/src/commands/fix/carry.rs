@@ -63,13 +63,13 @@ impl Log {
     }
 }
 
-/// Acts on the items.
+/// Acts on the items. Whether the log has all of it.
 pub fn carry_out(
     args: &FixArgs,
     life: &Life,
     (inside, clock): (Option<Inside>, Option<&Clock>),
     plan: &mut FixReport,
-) {
+) -> bool {
     let pid = life.pid();
     let mut log = Log::open(pid, plan.process.name());
     // What ends here is not to be parked by the same run.
@@ -113,7 +113,10 @@ pub fn carry_out(
     let took = plan.took.get_or_insert_with(FixTook::default);
     took.note_ms = milliseconds(noting.elapsed());
     plan.items.extend(ended);
-    plan.notes.extend(log.note());
+    let note = log.note();
+    let logged = note.is_none();
+    plan.notes.extend(note);
+    logged
 }
 
 fn give_back(life: &Life, plan: &mut FixReport, log: &mut Log) {

@@ -75,9 +75,9 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
         plan = confirm(plan, again.plan);
         (inside, clock) = (again.inside, again.clock);
     }
-    carry::carry_out(args, &life, (inside, clock.as_ref()), &mut plan);
+    let logged = carry::carry_out(args, &life, (inside, clock.as_ref()), &mut plan);
     took(&mut plan).whole_ms = milliseconds(begun.elapsed());
-    shown(args, &plan, code(&plan))
+    shown(args, &plan, code(&plan, logged))
 }
 
 fn took(plan: &mut FixReport) -> &mut FixTook {
@@ -133,18 +133,20 @@ fn live(text: &str) -> Result<i32, Error> {
     }
 }
 
-/// 5 when it was stopped, when the log could not be written, or when every
-/// single item was refused.
-fn code(plan: &FixReport) -> ExitCode {
+/// 5 when it was stopped, when something was done that the log does not have,
+/// or when of all that was planned nothing was carried out.
+fn code(plan: &FixReport, logged: bool) -> ExitCode {
     let raised = plan
         .limit
         .as_ref()
         .is_none_or(|limit| limit.raised == Some(true));
-    let unlogged = plan.count(FixOutcome::NotLogged) > 0;
+    let unlogged = !logged && acts(plan);
     let outcomes = plan.items.iter().map(|item| item.outcome);
     let mut outcomes = outcomes.chain(plan.caches.iter().map(|cache| cache.outcome));
     let nothing = plan.items.is_empty() && plan.caches.is_empty();
-    let refused = !nothing && outcomes.all(|outcome| outcome == Some(FixOutcome::Refused));
+    use FixOutcome::{Failed, NotLogged, Refused};
+    let is_refused = |outcome| matches!(outcome, Some(Refused | Failed | NotLogged));
+    let refused = !nothing && outcomes.all(is_refused);
     let failed = plan.stopped.is_some() || unlogged || refused || !raised;
     ExitCode::from(if failed { 5 } else { 0 })
 }

@@ -1,0 +1,196 @@
+//! Asks once more, shortly before objects are touched, what may have changed
+//! since the two looks: watches and a rate put seconds and minutes between.
+//!
+//! Who has waited long is not asked all gates again, but those by which a
+//! program shows that it uses the thing after all: data on a connection, a read
+//! of a timer, a new process that has it too.
+
+use std::collections::{HashMap, HashSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::owners::{Owners, Sought};
+use crate::kernel::{ProcDir, Sockets, text};
+use crate::model::{Fix, FixItem, FixReport};
+
+/// The kernel counts in ticks of up to 10 ms.
+const TICK: Duration = Duration::from_millis(20);
+
+/// What was known at the looks.
+#[derive(Debug)]
+pub struct Again {
+    dir: ProcDir,
+    first_look: Timestamp,
+    unread: HashMap<usize, u64>,
+    pids: HashSet<i32>,
+}
+
+impl Again {
+    /// Of a plan whose second look has just been taken.
+    #[must_use]
+    pub fn of(dir: ProcDir, plan: &FixReport) -> Self {
+        let stops = |(_, item): &(usize, &FixItem)| item.action == Fix::Disarm && item.passes();
+        let timers = plan.items.iter().enumerate().filter(stops);
+        let unread = timers.filter_map(|(at, item)| Some((at, unread(&dir, item.fd?)?)));
+        Self {
+            first_look: plan.taken_at,
+            unread: unread.collect(),
+            pids: pids(),
+            dir,
+        }
+    }
+
+    /// Which of these are used after all, or held by somebody new, and how that
+    /// shows.
+    #[must_use]
+    pub fn moved(&self, items: &[FixItem], which: &[usize]) -> HashMap<usize, &'static str> {
+        let mut moved = self.read_since(items, which);
+        let of_sockets = which.iter().filter(|at| items[**at].action == Fix::Eof);
+        let sockets: Vec<usize> = of_sockets.copied().collect();
+        if sockets.is_empty() {
+            return moved;
+        }
+        let inodes: HashSet<u64> = sockets.iter().map(|at| items[*at].object.1).collect();
+        let since = Timestamp::now()
+            .duration_since(self.first_look)
+            .unsigned_abs();
+        let listed = Sockets::listed(&self.dir, &inodes);
+        let newcomers = Owners::among(pids().difference(&self.pids), &Sought::inodes(inodes));
+        for at in sockets {
+            let inode = items[at].object.1;
+            let socket = listed.get(inode);
+            let last = socket.and_then(|socket| socket.tcp).map(|times| {
+                let last_ms = times.last_sent_ms.min(times.last_received_ms);
+                Duration::from_millis(last_ms.into())
+            });
+            let waits = socket.and_then(|socket| socket.send_queue);
+            if last.is_some_and(|last| last + TICK < since) {
+                moved.insert(at, "data moved on it since the first look");
+            } else if waits.is_some_and(|bytes| bytes > 0) {
+                moved.insert(at, "bytes wait to be sent by now");
+            } else if !newcomers.of_inode(inode).is_empty() {
+                moved.insert(at, "a process that has begun since has it too");
+            }
+        }
+        moved
+    }
+
+    /// Timers whose expirations somebody has read.
+    fn read_since(&self, items: &[FixItem], which: &[usize]) -> HashMap<usize, &'static str> {
+        let was_read = |at: &&usize| {
+            let before = self.unread.get(at);
+            let now = items[**at].fd.and_then(|fd| unread(&self.dir, fd));
+            before.zip(now).is_some_and(|(before, now)| now < *before)
+        };
+        let read = which.iter().filter(was_read);
+        read.map(|at| (*at, "it was read since the looks"))
+            .collect()
+    }
+}
+
+/// Expirations that nobody read, of a timerfd.
+fn unread(dir: &ProcDir, fd: i32) -> Option<u64> {
+    let info = dir.read(&format!("fdinfo/{fd}")).ok()?;
+    text::field(&info, "ticks:")?.trim().parse().ok()
+}
+
+fn pids() -> HashSet<i32> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Kind;
+    use rustix::fd::{AsFd, AsRawFd, OwnedFd};
+    use rustix::time::{
+        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+        timerfd_settime,
+    };
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Instant;
+
+    fn item(of: &impl AsFd, action: Fix) -> FixItem {
+        let stat = rustix::fs::fstat(of).unwrap();
+        FixItem {
+            fd: Some(of.as_fd().as_raw_fd()),
+            object: (stat.st_dev, stat.st_ino),
+            ..FixItem::new("x-1", Kind::Sockets, action, String::new())
+        }
+    }
+
+    fn plan(items: Vec<FixItem>) -> FixReport {
+        FixReport {
+            taken_at: Timestamp::now(),
+            items,
+            ..crate::render::samples::fix()
+        }
+    }
+
+    fn again(plan: &FixReport) -> Again {
+        Again::of(ProcDir::open(std::process::id() as i32).unwrap(), plan)
+    }
+
+    #[test]
+    fn a_connection_that_is_used_meanwhile_has_moved_and_its_neighbour_has_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut used = TcpStream::connect(address).unwrap();
+        let idle = TcpStream::connect(address).unwrap();
+        let (_one, _other) = (listener.accept().unwrap(), listener.accept().unwrap());
+        std::thread::sleep(Duration::from_millis(60));
+        let plan = plan(vec![item(&used, Fix::Eof), item(&idle, Fix::Eof)]);
+        let again = again(&plan);
+        std::thread::sleep(Duration::from_millis(60));
+        assert_eq!(again.moved(&plan.items, &[0, 1]), HashMap::new());
+        used.write_all(b"x").unwrap();
+        let moved = again.moved(&plan.items, &[0, 1]);
+        assert_eq!(moved.keys().collect::<Vec<_>>(), [&0]);
+    }
+
+    #[test]
+    fn a_child_that_has_begun_since_and_holds_it_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+        let plan = plan(vec![item(&ours, Fix::Eof)]);
+        let again = again(&plan);
+        let theirs: OwnedFd = rustix::io::dup(&ours).unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .stdin(theirs)
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        let seen = || again.moved(&plan.items, &[0]).contains_key(&0);
+        while !seen() && begun.elapsed() < Duration::from_secs(20) {}
+        assert!(seen());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_timer_that_is_read_meanwhile_has_moved() {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap();
+        let often = Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        };
+        let set = Itimerspec {
+            it_interval: often,
+            it_value: often,
+        };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &set).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        let plan = plan(vec![item(&timer, Fix::Disarm)]);
+        let again = again(&plan);
+        assert_eq!(again.moved(&plan.items, &[0]), HashMap::new());
+        rustix::io::read(&timer, &mut [0; 8]).unwrap();
+        assert!(again.moved(&plan.items, &[0]).contains_key(&0));
+    }
+}
