@@ -156,8 +156,13 @@ pub fn need_proc() -> Result<(), TargetError> {
 
 /// Every process that can be seen.
 pub fn all() -> impl Iterator<Item = Running> {
+    pids().filter_map(Running::find)
+}
+
+/// Their numbers alone.
+pub fn pids() -> impl Iterator<Item = i32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries.filter_map(|entry| Running::find(entry.file_name().to_str()?.parse().ok()?))
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// The inode of our own pid namespace.

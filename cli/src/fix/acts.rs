@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::time::{Itimerspec, Timespec, timerfd_gettime};
 
 use super::means::{Means, settle_with};
-use super::outside::{self, Untouched};
+use super::outside::{self, Untouched, is_off};
 use super::pace::{Line, Pace, Turns};
 use super::{ends, retire, stale, watches};
 use crate::model::{Fix, FixItem, FixOutcome};
@@ -149,27 +149,12 @@ fn is_set_anew(before: &Itimerspec, was: &Itimerspec) -> bool {
     span(was.it_interval) != period || span(was.it_value) > first.max(period)
 }
 
-fn is_off(timer: &Itimerspec) -> bool {
-    timer.it_value.tv_sec == 0 && timer.it_value.tv_nsec == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Kind;
-    use rustix::fd::AsRawFd;
-    use rustix::time::{TimerfdClockId, TimerfdFlags, timerfd_create};
+    use crate::fix::testing::{HOUR, armed, item};
     use std::io::{ErrorKind, Read};
     use std::net::{TcpListener, TcpStream};
-
-    fn item(fd: &impl AsFd, action: Fix) -> FixItem {
-        let stat = rustix::fs::fstat(fd).unwrap();
-        FixItem {
-            fd: Some(fd.as_fd().as_raw_fd()),
-            object: (stat.st_dev, stat.st_ino),
-            ..FixItem::new("x-1", Kind::Sockets, action, String::new())
-        }
-    }
 
     fn means() -> Means {
         Means::of(std::process::id() as i32, None).unwrap()
@@ -217,23 +202,9 @@ mod tests {
         assert_eq!(items[100].outcome, Some(FixOutcome::Refused));
     }
 
-    fn armed() -> OwnedFd {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap();
-        let hour = Timespec {
-            tv_sec: 3600,
-            tv_nsec: 0,
-        };
-        let set = Itimerspec {
-            it_interval: hour,
-            it_value: hour,
-        };
-        outside::rearm(timer.as_fd(), &set).unwrap();
-        timer
-    }
-
     #[test]
     fn a_timer_is_stopped_only_once_its_setting_is_kept() {
-        let timers = [armed(), armed()];
+        let timers = [armed(HOUR), armed(HOUR)];
         let items = || -> Vec<FixItem> {
             let stops = |timer| item(timer, Fix::Disarm);
             timers.iter().map(stops).collect()

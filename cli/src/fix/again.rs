@@ -11,6 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::owners::{Owners, Sought};
+use crate::attach::process::pids;
 use crate::kernel::{ProcDir, Sockets, text};
 use crate::model::{Fix, FixItem, FixReport};
 
@@ -20,7 +21,6 @@ const TICK: Duration = Duration::from_millis(20);
 /// What was known at the looks.
 #[derive(Debug)]
 pub struct Again {
-    dir: ProcDir,
     first_look: Timestamp,
     unread: HashMap<usize, u64>,
     pids: HashSet<i32>,
@@ -29,23 +29,27 @@ pub struct Again {
 impl Again {
     /// Of a plan whose second look has just been taken.
     #[must_use]
-    pub fn of(dir: ProcDir, plan: &FixReport) -> Self {
+    pub fn of(dir: &ProcDir, plan: &FixReport) -> Self {
         let stops = |(_, item): &(usize, &FixItem)| item.action == Fix::Disarm && item.passes();
         let timers = plan.items.iter().enumerate().filter(stops);
-        let unread = timers.filter_map(|(at, item)| Some((at, unread(&dir, item.fd?)?)));
+        let unread = timers.filter_map(|(at, item)| Some((at, unread(dir, item.fd?)?)));
         Self {
             first_look: plan.taken_at,
             unread: unread.collect(),
-            pids: pids(),
-            dir,
+            pids: pids().collect(),
         }
     }
 
     /// Which of these are used after all, or held by somebody new, and how that
     /// shows.
     #[must_use]
-    pub fn moved(&self, items: &[FixItem], which: &[usize]) -> HashMap<usize, &'static str> {
-        let mut moved = self.read_since(items, which);
+    pub fn moved(
+        &self,
+        dir: &ProcDir,
+        items: &[FixItem],
+        which: &[usize],
+    ) -> HashMap<usize, &'static str> {
+        let mut moved = self.read_since(dir, items, which);
         let of_sockets = which.iter().filter(|at| items[**at].action == Fix::Eof);
         let sockets: Vec<usize> = of_sockets.copied().collect();
         if sockets.is_empty() {
@@ -55,8 +59,9 @@ impl Again {
         let since = Timestamp::now()
             .duration_since(self.first_look)
             .unsigned_abs();
-        let listed = Sockets::listed(&self.dir, &inodes);
-        let newcomers = Owners::among(pids().difference(&self.pids), &Sought::inodes(inodes));
+        let listed = Sockets::listed(dir, &inodes);
+        let new = pids().filter(|pid| !self.pids.contains(pid));
+        let newcomers = Owners::among(new, &Sought::inodes(inodes));
         for at in sockets {
             let inode = items[at].object.1;
             let socket = listed.get(inode);
@@ -77,11 +82,18 @@ impl Again {
     }
 
     /// Timers whose expirations somebody has read.
-    fn read_since(&self, items: &[FixItem], which: &[usize]) -> HashMap<usize, &'static str> {
+    fn read_since(
+        &self,
+        dir: &ProcDir,
+        items: &[FixItem],
+        which: &[usize],
+    ) -> HashMap<usize, &'static str> {
         let was_read = |at: &&usize| {
-            let before = self.unread.get(at);
-            let now = items[**at].fd.and_then(|fd| unread(&self.dir, fd));
-            before.zip(now).is_some_and(|(before, now)| now < *before)
+            let is_less = |before: &u64| {
+                let now = items[**at].fd.and_then(|fd| unread(dir, fd));
+                now.is_some_and(|now| now < *before)
+            };
+            self.unread.get(at).is_some_and(is_less)
         };
         let read = which.iter().filter(was_read);
         read.map(|at| (*at, "it was read since the looks"))
@@ -95,34 +107,15 @@ fn unread(dir: &ProcDir, fd: i32) -> Option<u64> {
     text::field(&info, "ticks:")?.trim().parse().ok()
 }
 
-fn pids() -> HashSet<i32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Kind;
-    use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-    use rustix::time::{
-        Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-        timerfd_settime,
-    };
+    use crate::fix::testing::{armed, item};
+    use rustix::fd::OwnedFd;
+    use rustix::time::Timespec;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
     use std::time::Instant;
-
-    fn item(of: &impl AsFd, action: Fix) -> FixItem {
-        let stat = rustix::fs::fstat(of).unwrap();
-        FixItem {
-            fd: Some(of.as_fd().as_raw_fd()),
-            object: (stat.st_dev, stat.st_ino),
-            ..FixItem::new("x-1", Kind::Sockets, action, String::new())
-        }
-    }
 
     fn plan(items: Vec<FixItem>) -> FixReport {
         FixReport {
@@ -132,8 +125,8 @@ mod tests {
         }
     }
 
-    fn again(plan: &FixReport) -> Again {
-        Again::of(ProcDir::open(std::process::id() as i32).unwrap(), plan)
+    fn own_dir() -> ProcDir {
+        ProcDir::open(std::process::id() as i32).unwrap()
     }
 
     #[test]
@@ -145,11 +138,14 @@ mod tests {
         let (_one, _other) = (listener.accept().unwrap(), listener.accept().unwrap());
         std::thread::sleep(Duration::from_millis(60));
         let plan = plan(vec![item(&used, Fix::Eof), item(&idle, Fix::Eof)]);
-        let again = again(&plan);
+        let again = Again::of(&own_dir(), &plan);
         std::thread::sleep(Duration::from_millis(60));
-        assert_eq!(again.moved(&plan.items, &[0, 1]), HashMap::new());
+        assert_eq!(
+            again.moved(&own_dir(), &plan.items, &[0, 1]),
+            HashMap::new()
+        );
         used.write_all(b"x").unwrap();
-        let moved = again.moved(&plan.items, &[0, 1]);
+        let moved = again.moved(&own_dir(), &plan.items, &[0, 1]);
         assert_eq!(moved.keys().collect::<Vec<_>>(), [&0]);
     }
 
@@ -159,7 +155,7 @@ mod tests {
         let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         std::thread::sleep(Duration::from_millis(60));
         let plan = plan(vec![item(&ours, Fix::Eof)]);
-        let again = again(&plan);
+        let again = Again::of(&own_dir(), &plan);
         let theirs: OwnedFd = rustix::io::dup(&ours).unwrap();
         let mut child = std::process::Command::new("sleep")
             .arg("60")
@@ -167,7 +163,7 @@ mod tests {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        let seen = || again.moved(&plan.items, &[0]).contains_key(&0);
+        let seen = || again.moved(&own_dir(), &plan.items, &[0]).contains_key(&0);
         while !seen() && begun.elapsed() < Duration::from_secs(20) {}
         assert!(seen());
         child.kill().unwrap();
@@ -176,21 +172,15 @@ mod tests {
 
     #[test]
     fn a_timer_that_is_read_meanwhile_has_moved() {
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap();
-        let often = Timespec {
+        let timer = armed(Timespec {
             tv_sec: 0,
             tv_nsec: 1_000_000,
-        };
-        let set = Itimerspec {
-            it_interval: often,
-            it_value: often,
-        };
-        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &set).unwrap();
+        });
         std::thread::sleep(Duration::from_millis(500));
         let plan = plan(vec![item(&timer, Fix::Disarm)]);
-        let again = again(&plan);
-        assert_eq!(again.moved(&plan.items, &[0]), HashMap::new());
+        let again = Again::of(&own_dir(), &plan);
+        assert_eq!(again.moved(&own_dir(), &plan.items, &[0]), HashMap::new());
         rustix::io::read(&timer, &mut [0; 8]).unwrap();
-        assert!(again.moved(&plan.items, &[0]).contains_key(&0));
+        assert!(again.moved(&own_dir(), &plan.items, &[0]).contains_key(&0));
     }
 }

@@ -14,7 +14,7 @@ use rustix::time::Itimerspec;
 use super::inside::{Answered, Inside};
 use super::losing;
 use super::means::{picked, settle_with};
-use super::outside::{Hold, Untouched};
+use super::outside::{Hold, Untouched, is_off};
 use super::owners::Owner;
 use super::pace::{Line, Pace};
 use super::same_file;
@@ -196,10 +196,6 @@ fn kept(items: &mut [FixItem], running: &[(usize, Itimerspec)], pace: &mut Pace<
 
 fn is_pending(answer: &Result<Answered, Untouched>) -> bool {
     matches!(answer, Ok(Answered::Not(FixOutcome::Pending)))
-}
-
-fn is_off(setting: &Itimerspec) -> bool {
-    setting.it_value.tv_sec == 0 && setting.it_value.tv_nsec == 0
 }
 
 fn pending(item: &mut FixItem) {

@@ -11,7 +11,6 @@ use super::life::{Change, Life};
 use super::means::{Means, give_up};
 use super::pace::Pace;
 use super::watch::{Harm, Pulse};
-use crate::kernel::ProcDir;
 use crate::model::{Fix, FixItem, FixOutcome, FixReport, FixStep, FixTook, milliseconds};
 
 /// How an owner's answer is waited for.
@@ -98,9 +97,10 @@ struct Climber<'a> {
 impl<'a> Climber<'a> {
     /// None when the process is not what it was, or stands still.
     fn start(life: &'a Life, inside: Option<Inside>, plan: &FixReport) -> Option<Self> {
+        let means = Means::of(life.pid(), inside)?;
         let climber = Self {
-            again: Again::of(ProcDir::open(life.pid()).ok()?, plan),
-            means: Means::of(life.pid(), inside)?,
+            again: Again::of(&means.dir, plan),
+            means,
             pulse: Pulse::take(life.pid(), CHECK)?,
             life,
         };
@@ -163,7 +163,7 @@ impl<'a> Climber<'a> {
 
     /// Those of these that the program does not use after all.
     fn spare_moved(&self, plan: &mut FixReport, some: &[usize]) -> Vec<usize> {
-        let moved = self.again.moved(&plan.items, some);
+        let moved = self.again.moved(&self.means.dir, &plan.items, some);
         for (at, why) in &moved {
             plan.items[*at].outcome = Some(FixOutcome::Refused);
             plan.items[*at].detail = Some((*why).to_owned());
@@ -209,7 +209,7 @@ impl<'a> Climber<'a> {
         }
         let mut left = unsettled(plan, silent);
         // What is used after all keeps its connection: the end of file waits.
-        let moved = self.again.moved(&plan.items, &left);
+        let moved = self.again.moved(&self.means.dir, &plan.items, &left);
         left.retain(|at| !moved.contains_key(at));
         for (at, why) in moved {
             plan.items[at].detail = Some(format!("{why}; the end of file waits for its owner"));

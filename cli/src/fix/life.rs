@@ -142,15 +142,8 @@ pub fn is_alive(dir: &ProcDir) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Child, Command, Stdio};
+    use crate::fix::testing::shell;
     use std::time::Instant;
-
-    /// A shell that becomes another one, or ends, once its input ends.
-    fn shell(script: &str) -> Child {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]).stdin(Stdio::piped());
-        shell.spawn().unwrap()
-    }
 
     fn seen(life: &Life, wanted: Option<Change>) -> bool {
         let begun = Instant::now();

@@ -62,6 +62,8 @@ pub mod protect;
 pub mod retire;
 pub mod same_file;
 pub mod stale;
+#[cfg(test)]
+mod testing;
 pub mod undo;
 pub mod unix;
 pub mod watch;

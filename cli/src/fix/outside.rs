@@ -118,6 +118,12 @@ pub fn hang_up(socket: BorrowedFd<'_>) -> Result<(), Untouched> {
     Ok(rustix::net::shutdown(socket, Shutdown::Both)?)
 }
 
+/// Whether a timer does not run.
+#[must_use]
+pub fn is_off(timer: &Itimerspec) -> bool {
+    timer.it_value.tv_sec == 0 && timer.it_value.tv_nsec == 0
+}
+
 /// Stops a timerfd; gives what it was set to.
 ///
 /// # Errors
@@ -149,20 +155,11 @@ pub fn listens(socket: &impl AsFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fix, Kind};
+    use crate::fix::testing::{HOUR, armed, item};
+    use crate::model::Fix;
+    use rustix::time::timerfd_gettime;
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
-    use std::os::unix::fs::MetadataExt;
-
-    fn item(fd: i32) -> FixItem {
-        let meta = std::fs::metadata(format!("/proc/self/fd/{fd}")).unwrap();
-        FixItem {
-            fd: Some(fd),
-            object: (meta.dev(), meta.ino()),
-            ..FixItem::new("sockets-1", Kind::Sockets, Fix::Eof, String::new())
-        }
-    }
 
     #[test]
     fn an_end_of_file_reaches_the_owner_and_the_peer_notices_nothing() {
@@ -170,7 +167,7 @@ mod tests {
         let mut ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut theirs, _) = listener.accept().unwrap();
         let hold = Hold::of(std::process::id() as i32).unwrap();
-        let copy = hold.object(&item(ours.as_raw_fd())).unwrap();
+        let copy = hold.object(&item(&ours, Fix::Eof)).unwrap();
         end_of_file(copy.as_fd()).unwrap();
         assert_eq!(ours.read(&mut [0; 8]).unwrap(), 0);
         std::io::Write::write_all(&mut ours, b"still").unwrap();
@@ -183,31 +180,19 @@ mod tests {
     fn another_object_under_the_number_is_not_touched() {
         let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
         let hold = Hold::of(std::process::id() as i32).unwrap();
-        let mut planned = item(one.as_raw_fd());
-        planned.object = item(other.as_raw_fd()).object;
+        let mut planned = item(&one, Fix::Eof);
+        planned.object = item(&other, Fix::Eof).object;
         assert!(matches!(hold.object(&planned), Err(Untouched::Vanished)));
         let cookie = FixItem {
             cookie: Some(1),
-            ..item(one.as_raw_fd())
+            ..item(&one, Fix::Eof)
         };
         assert!(matches!(hold.object(&cookie), Err(Untouched::Vanished)));
     }
 
     #[test]
     fn a_timer_is_stopped_and_set_back() {
-        use rustix::time::{
-            TimerfdClockId, TimerfdFlags, Timespec, timerfd_create, timerfd_gettime,
-        };
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC).unwrap();
-        let hour = Timespec {
-            tv_sec: 3600,
-            tv_nsec: 0,
-        };
-        let set = Itimerspec {
-            it_interval: hour,
-            it_value: hour,
-        };
-        rearm(timer.as_fd(), &set).unwrap();
+        let timer = armed(HOUR);
         let old = disarm(timer.as_fd()).unwrap();
         assert_eq!(timerfd_gettime(&timer).unwrap().it_value.tv_sec, 0);
         assert_eq!(old.it_interval.tv_sec, 3600);

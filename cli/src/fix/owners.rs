@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 
 use super::same_file::has_own_table;
+use crate::attach::process::pids;
 use crate::kernel::{ProcDir, text, threads};
 use crate::snapshot::FdFact;
 use rustix::fd::OwnedFd;
@@ -88,9 +89,7 @@ impl Owners {
     #[must_use]
     pub fn of(sought: &Sought) -> Self {
         let mut found = Self::default();
-        let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        for pid in pids {
+        for pid in pids() {
             if found.look(pid, sought).is_none() && pid != 1 {
                 found.hidden += usize::from(is_alive(pid));
             }
@@ -104,10 +103,10 @@ impl Owners {
 
     /// The same among these processes only, of sockets.
     #[must_use]
-    pub fn among<'a>(pids: impl IntoIterator<Item = &'a i32>, sought: &Sought) -> Self {
+    pub fn among(pids: impl IntoIterator<Item = i32>, sought: &Sought) -> Self {
         let mut found = Self::default();
         for pid in pids {
-            found.look(*pid, sought);
+            found.look(pid, sought);
         }
         found
     }

@@ -210,13 +210,7 @@ fn asked(dir: &ProcDir) -> HashMap<i32, Asked> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::{Child, Command, Stdio};
-
-    fn shell(script: &str) -> Child {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", script]).stdin(Stdio::piped());
-        shell.spawn().unwrap()
-    }
+    use crate::fix::testing::shell;
 
     fn harm(pulse: &mut Pulse) -> Option<Harm> {
         let life = Life::of(pulse.dir.pid()).unwrap();
