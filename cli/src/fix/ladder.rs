@@ -148,8 +148,11 @@ impl<'a> Climber<'a> {
         for some in others.chunks(pace.for_a_while()) {
             let still = self.spare_moved(plan, some);
             let turned = self.means.act(&mut plan.items, &still, pace);
-            is_over |= turned.len() < still.len();
+            is_over = turned.len() < still.len();
             came_to.extend(turned);
+            if is_over {
+                break;
+            }
         }
         let mut touched = came_to.clone();
         let again = !step.is_first;
