@@ -445,6 +445,8 @@ fn parked_files_are_set_back() {
 fn where_sigpipe_is_ignored_the_connections_end_and_the_numbers_stay() {
     let server = Server::start("ignores", 3);
     let before = server.open();
+    // On a busy machine three of them are not always seen to keep coming.
+    server.blame("connect_upstream");
     let (exit, report) = server.fix(&["--yes"]);
     assert_fixed((exit, &report), "neutered", 3);
     assert_eq!(server.open(), before);
