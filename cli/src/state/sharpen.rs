@@ -39,6 +39,9 @@ pub struct Fact {
     /// For how long it had not been used
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<u64>,
+    /// The second that its last use is stamped with
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub used_s: Option<u32>,
     /// Its position in the file
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u64>,
@@ -101,7 +104,8 @@ impl Earlier {
         }
     }
 
-    /// Those that were idle then and have been used since.
+    /// Those that were idle then and have been used since. That nothing shows for
+    /// how long one has been idle is no use: a program that rests moves no clock.
     #[must_use]
     pub fn woken(&self, snapshot: &Snapshot) -> Vec<Woken> {
         let known = self.by_identity();
@@ -110,7 +114,7 @@ impl Earlier {
             let before = known.get(&(open.fd, open.born_ms?))?;
             let idle_ms = (snapshot.idle_at_least_s(open)? * 1000.0) as u64;
             let used = idle_ms + STAMP_MS < between_ms;
-            used.then_some(Woken {
+            (used && before.is_followed_by_use(open, between_ms)).then_some(Woken {
                 site: before.site,
                 born_ms: before.born_ms,
                 gap_ms: before.idle_ms?,
@@ -128,6 +132,17 @@ impl Earlier {
     }
 }
 
+impl Fact {
+    /// Whether its stamp, data on it or its position show a use since.
+    fn is_followed_by_use(&self, now: &Descriptor, between_ms: u64) -> bool {
+        let stamped = self.used_s != now.used_s && now.used_s.is_some();
+        let moved = self.position.is_some() && self.position != position(now);
+        let socket = now.fact.as_ref().and_then(|fact| fact.socket.as_ref());
+        let data_ms = socket.and_then(|socket| socket.sent_ms.min(socket.received_ms));
+        stamped || moved || data_ms.is_some_and(|ms| ms + STAMP_MS < between_ms)
+    }
+}
+
 fn fact(snapshot: &Snapshot, open: &Descriptor) -> Option<Fact> {
     let site = snapshot.sites.index(open.site?)?;
     let idle_ms = snapshot
@@ -139,6 +154,7 @@ fn fact(snapshot: &Snapshot, open: &Descriptor) -> Option<Fact> {
         born_ms: open.born_ms?,
         site: snapshot.sites.all[site].key,
         idle_ms,
+        used_s: open.used_s,
         position,
         still_since_ms: open.still_since_ms,
     })
@@ -177,6 +193,7 @@ mod tests {
             born_ms: 50,
             site: 1,
             idle_ms: Some(4000),
+            used_s: None,
             position: Some(position),
             still_since_ms,
         };
@@ -244,5 +261,28 @@ mod tests {
         };
         assert_eq!(before.woken(&moved), [woken]);
         assert_eq!(before.woken(&still), []);
+    }
+
+    #[test]
+    fn what_rests_with_its_program_has_not_woken_and_what_is_stamped_anew_has() {
+        let seen_at = |moment_ms, used_s| {
+            let mut snapshot = look(moment_ms, 0);
+            let open = &mut snapshot.descriptors[0];
+            (open.stdio, open.used_s) = (false, Some(used_s));
+            // No later tick: it may be in use right now.
+            open.used_ms = Some(moment_ms);
+            snapshot
+        };
+        let fact = Fact {
+            used_s: Some(7),
+            position: None,
+            ..earlier(0, None).facts[0]
+        };
+        let before = Earlier {
+            moment_ms: 10_000,
+            facts: vec![fact],
+        };
+        assert_eq!(before.woken(&seen_at(15_000, 7)), []);
+        assert_eq!(before.woken(&seen_at(15_000, 14)).len(), 1);
     }
 }
