@@ -180,7 +180,11 @@ mod tests {
         let plan = plan(vec![item(&timer, Fix::Disarm)]);
         let again = Again::of(&own_dir(), &plan);
         assert_eq!(again.moved(&own_dir(), &plan.items, &[0]), HashMap::new());
-        rustix::io::read(&timer, &mut [0; 8]).unwrap();
-        assert!(again.moved(&own_dir(), &plan.items, &[0]).contains_key(&0));
+        let noticed = || {
+            rustix::io::read(&timer, &mut [0; 8]).unwrap();
+            let moved = again.moved(&own_dir(), &plan.items, &[0]);
+            moved.contains_key(&0).then_some(())
+        };
+        crate::kernel::testing::wait_for(noticed);
     }
 }
