@@ -13,8 +13,8 @@ use crate::page::{PAGE, Page};
 use crate::segment::{BASE_BYTES, Segment};
 use crate::text::{Text, leading_number};
 use crate::{
-    clock, config, descriptors, inherit, mode, modules, nursery, retire, sample, stamps, sys,
-    thread, tls,
+    clock, config, descriptors, inherit, mode, modules, nursery, prune, retire, sample, stamps,
+    sys, thread, tls,
 };
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -358,8 +358,10 @@ fn open_file(limit: u64) -> Option<*mut u8> {
     match base {
         Some(base) => {
             PATH.set(&path);
-            path.cut(folder);
-            crate::prune::dead_neighbours(&mut path, NAMESPACE.load(Ordering::Relaxed));
+            if prune::is_due() {
+                let namespace = NAMESPACE.load(Ordering::Relaxed);
+                prune::dead_neighbours(path.cut(folder), namespace);
+            }
             Some(base)
         }
         None => {

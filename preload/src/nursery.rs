@@ -17,9 +17,11 @@ const WAITING: usize = 64;
 /// Innermost frames kept of each.
 const FRAMES: usize = 32;
 
+/// What waits in each entry: the number plus one, 0 for free. Side by side, as
+/// every child looks at all of them, and few write an entry.
+static NUMBERS: [AtomicU32; WAITING] = [const { AtomicU32::new(0) }; WAITING];
+
 struct Entry {
-    /// Number plus one, 0 for free.
-    fd: AtomicU32,
     /// Kind and flags, a byte each, then frames in use.
     what: AtomicU32,
     returns: [AtomicU64; FRAMES],
@@ -27,7 +29,6 @@ struct Entry {
 
 static ENTRIES: [Entry; WAITING] = [const {
     Entry {
-        fd: AtomicU32::new(0),
         what: AtomicU32::new(0),
         returns: [const { AtomicU64::new(0) }; FRAMES],
     }
@@ -35,7 +36,7 @@ static ENTRIES: [Entry; WAITING] = [const {
 
 /// Forgets what a parent noted in its own youth.
 pub fn clear() {
-    ENTRIES.iter().for_each(|entry| entry.fd.store(0, Relaxed));
+    NUMBERS.iter().for_each(|number| number.store(0, Relaxed));
 }
 
 /// Notes a descriptor of a child that has no segment yet.
@@ -44,20 +45,20 @@ pub fn note(fd: u32, kind: Kind, flags: u8, caller: Caller) {
         return;
     }
     strike(fd);
-    let free = ENTRIES.iter().find(|entry| entry.fd.load(Relaxed) == 0);
-    if let Some(entry) = free {
+    let mut entries = NUMBERS.iter().zip(&ENTRIES);
+    if let Some((number, entry)) = entries.find(|(number, _)| number.load(Relaxed) == 0) {
         let frames = entry.guarded_stack(caller);
         let what = u32::from(kind as u8) | u32::from(flags) << 8 | frames << 16;
         entry.what.store(what, Relaxed);
-        entry.fd.store(fd + 1, Relaxed);
+        number.store(fd + 1, Relaxed);
     }
 }
 
 /// The number was closed again.
 pub fn strike(fd: u32) {
-    for entry in &ENTRIES {
-        if entry.fd.load(Relaxed) == fd + 1 {
-            entry.fd.store(0, Relaxed);
+    for number in &NUMBERS {
+        if number.load(Relaxed) == fd + 1 {
+            number.store(0, Relaxed);
         }
     }
 }
@@ -88,10 +89,7 @@ impl Entry {
         returns.len().min(FRAMES) as u32
     }
 
-    fn settle(&self, segment: &Segment, now_ms: u64) {
-        let Some(fd) = self.fd.swap(0, Relaxed).checked_sub(1) else {
-            return;
-        };
+    fn settle(&self, segment: &Segment, fd: u32, now_ms: u64) {
         let what = self.what.load(Relaxed);
         let Some(kind) = Kind::from_number(what as u8) else {
             return;
@@ -125,7 +123,9 @@ impl Entry {
 /// "inherited": only what is open has such a row.
 pub fn settle(segment: &Segment) {
     let now_ms = clock::now_ms();
-    ENTRIES
-        .iter()
-        .for_each(|entry| entry.settle(segment, now_ms));
+    for (number, entry) in NUMBERS.iter().zip(&ENTRIES) {
+        if let Some(fd) = number.swap(0, Relaxed).checked_sub(1) {
+            entry.settle(segment, fd, now_ms);
+        }
+    }
 }

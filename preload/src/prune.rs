@@ -1,4 +1,4 @@
-//! Removal of what dead neighbours left: a few at each start.
+//! Removal of what dead neighbours left: a few at every eighth start.
 //!
 //! The last few are kept, since a crash is worth a report; of a normal end
 //! nothing is, where the process could only say so. Only files of our own
@@ -14,6 +14,14 @@ use shm_protocol::layout::{Header, MAGIC};
 const LOOK_AT: usize = 48;
 /// Dead ones that stay: tmpfs lists the newest first.
 const KEEP: usize = 16;
+
+/// One start of so many looks: it takes a sixth of what a start takes.
+const EVERY: u32 = 8;
+
+/// Whether it is this process's turn.
+pub fn is_due() -> bool {
+    sys::getpid().is_multiple_of(EVERY)
+}
 
 /// Looks at some names in `folder` and unlinks those of processes long dead.
 pub fn dead_neighbours(folder: &mut Text, namespace: u64) {

@@ -47,9 +47,12 @@ struct Run {
     at: AtomicPtr<u8>,
     first: AtomicU64,
     rows: AtomicU64,
-    /// One bit for each chunk that is real.
-    real: [AtomicU64; 64],
+    /// One bit for each chunk that is real; of the first ones.
+    real: AtomicU64,
 }
+
+/// The same of a run's other chunks: away from what hooks read all the time.
+struct MoreReal([AtomicU64; 63]);
 
 /// The extents of one section.
 struct Runs {
@@ -72,6 +75,7 @@ pub struct Segment {
     /// Nothing is laid out: what was is the parent's, and has been let go of.
     gone: AtomicBool,
     sections: [Runs; SECTIONS],
+    more_real: [[MoreReal; RUNS]; SECTIONS],
 }
 
 /// Empty memory over what is mapped, which no child inherits.
@@ -87,18 +91,7 @@ impl Run {
             at: AtomicPtr::new(core::ptr::null_mut()),
             first: AtomicU64::new(0),
             rows: AtomicU64::new(0),
-            real: [const { AtomicU64::new(0) }; 64],
-        }
-    }
-
-    fn is_real(&self, chunk: usize) -> bool {
-        let word = self.real.get(chunk / 64);
-        word.is_some_and(|word| word.load(Ordering::Acquire) >> (chunk % 64) & 1 == 1)
-    }
-
-    fn set_real(&self, chunk: usize) {
-        if let Some(word) = self.real.get(chunk / 64) {
-            word.fetch_or(1 << (chunk % 64), Ordering::Release);
+            real: AtomicU64::new(0),
         }
     }
 }
@@ -123,6 +116,8 @@ impl Segment {
             retry_ms: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             sections: [EMPTY; SECTIONS],
+            more_real: [const { [const { MoreReal([const { AtomicU64::new(0) }; 63]) }; RUNS] };
+                SECTIONS],
         }
     }
 
@@ -136,15 +131,8 @@ impl Segment {
         self.frozen.store(false, Ordering::Relaxed);
         self.retry_ms.store(0, Ordering::Relaxed);
         self.gone.store(false, Ordering::Relaxed);
-        for runs in &self.sections {
-            runs.count.store(0, Ordering::Relaxed);
-            runs.growing.store(false, Ordering::Relaxed);
-            for run in &runs.runs {
-                run.rows.store(0, Ordering::Relaxed);
-                run.real
-                    .iter()
-                    .for_each(|word| word.store(0, Ordering::Relaxed));
-            }
+        for section in Section::ALL {
+            self.forget_runs(section);
         }
         let header = self.header();
         header
@@ -154,6 +142,18 @@ impl Segment {
         header.site_rows.store(1, Ordering::Relaxed);
         for (section, rows) in FIRST {
             self.add_run(section, rows);
+        }
+    }
+
+    /// Forgets also a run that another thread was adding while this one forked.
+    /// What was never written is left so: a new process pays for each page.
+    fn forget_runs(&self, section: Section) {
+        let used = self.run_count(section);
+        let runs = self.runs(section);
+        runs.growing.store(false, Ordering::Relaxed);
+        runs.count.store(0, Ordering::Relaxed);
+        for run in runs.runs.iter().take(used + 1) {
+            run.rows.store(0, Ordering::Relaxed);
         }
     }
 
@@ -264,8 +264,7 @@ impl Segment {
         }
         let (start, bytes) = (row as usize * size_of::<T>(), count * size_of::<T>());
         let real = (start / CHUNK..=(start + bytes.max(1) - 1) / CHUNK).all(|chunk| {
-            run.is_real(chunk)
-                || (write && self.make_real(run, chunk, rows as usize * size_of::<T>()))
+            self.is_real(section, index, chunk) || (write && self.make_real(section, index, chunk))
         });
         if !real {
             return None;
@@ -312,22 +311,52 @@ impl Segment {
         self.grow_by(section, |rows| rows)
     }
 
+    /// The word that says of a chunk whether it is real.
+    fn real_word(&self, section: Section, index: usize, chunk: usize) -> Option<&AtomicU64> {
+        match (chunk / 64).checked_sub(1) {
+            None => Some(&self.runs(section).runs[index].real),
+            Some(later) => self.more_real[section as usize][index].0.get(later),
+        }
+    }
+
+    fn is_real(&self, section: Section, index: usize, chunk: usize) -> bool {
+        let word = self.real_word(section, index, chunk);
+        word.is_some_and(|word| word.load(Ordering::Acquire) >> (chunk % 64) & 1 == 1)
+    }
+
+    fn set_real(&self, section: Section, index: usize, chunk: usize) {
+        if let Some(word) = self.real_word(section, index, chunk) {
+            word.fetch_or(1 << (chunk % 64), Ordering::Release);
+        }
+    }
+
+    /// Of a new run of so many chunks. Only these words are written: a new
+    /// process pays for each page.
+    fn none_real(&self, section: Section, index: usize, chunks: usize) {
+        let words = (0..=chunks).step_by(64);
+        let words = words.filter_map(|chunk| self.real_word(section, index, chunk));
+        words.for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
     #[cold]
-    fn make_real(&self, run: &Run, chunk: usize, run_bytes: usize) -> bool {
+    fn make_real(&self, section: Section, index: usize, chunk: usize) -> bool {
         if !self.in_file.load(Ordering::Relaxed) {
-            run.set_real(chunk);
+            self.set_real(section, index, chunk);
             return true;
         }
-        if !self.may_grow() || chunk >= 64 * 64 {
+        if !self.may_grow() || self.real_word(section, index, chunk).is_none() {
             return false;
         }
+        let (_, rows) = self.run_rows(section, index);
+        let run_bytes = rows as usize * layout::row_bytes(section);
         let start = chunk * CHUNK;
         let bytes = CHUNK.min(run_bytes.next_multiple_of(4096) - start);
+        let run = &self.runs(section).runs[index];
         // SAFETY: within the run's mapping.
         let at = unsafe { run.at.load(Ordering::Acquire).add(start) };
         let done = sys::madvise(at, bytes, libc::MADV_POPULATE_WRITE) == 0;
         if done {
-            run.set_real(chunk);
+            self.set_real(section, index, chunk);
         } else {
             self.growth_failed();
         }
@@ -387,13 +416,12 @@ impl Segment {
         run.at.store(at, Ordering::Relaxed);
         run.first.store(first, Ordering::Relaxed);
         run.rows.store(rows as u64, Ordering::Relaxed);
-        run.real
-            .iter()
-            .for_each(|word| word.store(0, Ordering::Relaxed));
+        self.none_real(section, index, bytes / CHUNK);
         if offset + bytes as u64 <= BASE_BYTES as u64 {
-            (0..=bytes / CHUNK).for_each(|chunk| run.set_real(chunk));
+            (0..=bytes / CHUNK).for_each(|chunk| self.set_real(section, index, chunk));
         }
         if !self.list(section, offset, first, rows as u64) {
+            run.rows.store(0, Ordering::Relaxed);
             return false;
         }
         self.runs(section)

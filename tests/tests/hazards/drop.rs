@@ -4,7 +4,7 @@
 //! its own, or failing that an anonymous segment. Without both the workers have
 //! no rows.
 //! A process that may no longer remove its record says that nobody wants it,
-//! and the next one of its user does. Without that such records pile up.
+//! and a later one of its user does. Without that such records pile up.
 
 use memguard_tests::{Program, Scratch, skip};
 
@@ -31,7 +31,7 @@ fn workers_of_another_user_are_watched() {
 }
 
 #[test]
-fn the_record_that_could_not_be_removed_goes_with_the_next_start() {
+fn the_record_that_could_not_be_removed_goes_with_a_later_start() {
     if !skip::root("drop") {
         return;
     }
@@ -43,6 +43,10 @@ fn the_record_that_could_not_be_removed_goes_with_the_next_start() {
     };
     Program::fixture("drop").watched_in(&scratch).ok();
     assert_eq!(of_root(), 1, "its user may not remove it");
-    Program::fixture("plain").watched_in(&scratch).ok();
-    assert_eq!(of_root(), 0);
+    // One start of eight looks.
+    let gone = (0..500).any(|_| {
+        Program::fixture("plain").watched_in(&scratch).ok();
+        of_root() == 0
+    });
+    assert!(gone, "no later start removed it");
 }

@@ -1,8 +1,9 @@
 //! All ways to end.
 //!
 //! Guards: a normal end removes the segment, whichever function it goes by; a
-//! crash leaves it, and `memguard report` reads it. Without the first the
-//! folder fills up; without the second there is nothing to report on.
+//! crash leaves it, and `memguard report` reads it; later starts remove what is
+//! left of older ones. Without the first or the last the folder fills up;
+//! without the second there is nothing to report on.
 
 use memguard_tests::{Fds, Program, Record, Report, Scratch};
 
@@ -65,4 +66,24 @@ fn a_kept_segment_stays() {
         .env("MEMGUARD_KEEP", "always");
     program.watched_in(&scratch);
     assert_eq!(scratch.segment_files().len(), 1);
+}
+
+#[test]
+fn of_many_crashes_the_last_few_stay() {
+    let scratch = Scratch::new();
+    let program = Program::fixture("ends").arg("kill");
+    let mut before = 0;
+    for _ in 0..1000 {
+        program.watched_in(&scratch);
+        let left = scratch.segment_files().len();
+        if left < before {
+            // Sixteen and the one that removed the others, unless there were
+            // more than one start looks at.
+            assert!(left == 17 || before > 47, "{left} of {before} are left");
+            return;
+        }
+        assert_eq!(left, before + 1);
+        before = left;
+    }
+    panic!("{before} segments of the dead, and no start removed one");
 }
