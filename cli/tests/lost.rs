@@ -466,3 +466,50 @@ fn posix_timers_are_stopped_by_their_program_and_set_back() {
     );
     loser.held.kill();
 }
+
+#[test]
+fn of_timers_that_a_stop_left_alone_the_log_says_nothing() {
+    let loser = Loser::start("timers", 20, &[]);
+    let id = loser.blame("start_timer");
+    let mut fixing = loser.command(&[&id, "--rate", "2"]);
+    let fixing = fixing.stdout(Stdio::piped()).spawn().unwrap();
+    // The canary, a tenth, and the first of the rest.
+    wait_until(|| actions(loser.dir()).iter().filter(is_first_line).count() >= 4);
+    let stop = ["-STOP", &loser.held.word()];
+    assert!(Command::new("kill").args(stop).status().unwrap().success());
+    let done = fixing.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(code(&done), 5, "{report}");
+    let untouched = |item: &&Value| item["outcome"].is_null();
+    assert!(items(&report).iter().any(|item| untouched(&item)));
+    let mut begun = Vec::new();
+    for line in actions(loser.dir()) {
+        let id = line["id"].as_str().unwrap().to_owned();
+        if is_first_line(&&line) {
+            begun.push(id);
+            continue;
+        }
+        let at: usize = id.rsplit_once('.').unwrap().1.parse().unwrap();
+        let item = &items(&report)[at];
+        assert!(begun.contains(&id), "an end without a beginning: {line}");
+        assert_eq!(line["outcome"], item["outcome"], "{item}");
+        assert!(!untouched(&item), "{item}");
+    }
+    loser.held.kill();
+}
+
+/// Whether it was written before something was done.
+fn is_first_line(line: &&Value) -> bool {
+    line["outcome"].is_null()
+}
+
+/// The lines of the log so far.
+fn actions(dir: &Path) -> Vec<Value> {
+    let log = support::state_folder(dir).join("actions.jsonl");
+    let log = std::fs::read_to_string(log).unwrap_or_default();
+    let lines = log.lines();
+    // The last one may be on its way.
+    lines
+        .map_while(|line| serde_json::from_str(line).ok())
+        .collect()
+}

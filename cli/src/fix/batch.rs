@@ -70,6 +70,9 @@ impl Insider {
 
     /// Has the target close these, and asks the kernel whether it did.
     pub fn close(&self, hold: &Hold, items: &mut [FixItem], which: &[usize], pace: &mut Pace<'_>) {
+        if self.idle.get() {
+            return which.iter().for_each(|at| pending(&mut items[*at]));
+        }
         let mut held: Vec<(usize, OwnedFd)> = Vec::new();
         pace.keep_all(items, which);
         for at in which {
@@ -78,9 +81,6 @@ impl Insider {
                 Ok(copy) => held.push((*at, copy)),
                 Err(why) => settle_with(item, Err(why)),
             }
-        }
-        if self.idle.get() {
-            return held.iter().for_each(|(at, _)| pending(&mut items[*at]));
         }
         let asked: Vec<&FixItem> = held.iter().map(|(at, _)| &items[*at]).collect();
         let answers = self.inside.close_all_lost(&asked);

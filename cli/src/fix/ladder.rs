@@ -118,7 +118,8 @@ impl<'a> Climber<'a> {
         took.act_ms = milliseconds(acting.saturating_sub(written));
         self.verify(plan, &others, &touched, pace);
         let known = begun.elapsed();
-        pace.keep_all(&plan.items, &touched);
+        let written_down = pace.begun(&touched);
+        pace.keep_all(&plan.items, &written_down);
         let logged = begun.elapsed().saturating_sub(known);
         // What was closed after all was written down in between.
         let between = pace.logged().saturating_sub(logged);
@@ -157,9 +158,8 @@ impl<'a> Climber<'a> {
         let mut touched = came_to.clone();
         let again = !step.is_first;
         if !is_over {
-            self.means.close_lost(&mut plan.items, &lost, again, pace);
-            self.means.stop_timers(&mut plan.items, &timers, pace);
-            touched.extend(lost.into_iter().chain(timers));
+            touched.extend(self.means.close_lost(&mut plan.items, &lost, again, pace));
+            touched.extend(self.means.stop_timers(&mut plan.items, &timers, pace));
         }
         (came_to, touched)
     }

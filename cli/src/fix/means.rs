@@ -52,16 +52,16 @@ impl Means {
     }
 
     /// Has the target close these itself, in batches at the rate; `search`
-    /// when their plan may be old by now.
+    /// when their plan may be old by now. Which ones it came to.
     pub fn close_lost(
         &self,
         items: &mut [FixItem],
         which: &[usize],
         search: bool,
         pace: &mut Pace<'_>,
-    ) {
+    ) -> Vec<usize> {
         let Some(insider) = self.insider.as_ref().filter(|_| !which.is_empty()) else {
-            return;
+            return which.to_vec();
         };
         if search {
             insider.search_again(&self.dir, items, which);
@@ -72,23 +72,33 @@ impl Means {
         let mut turns = pace.turns();
         for batch in left.chunks(most) {
             if !turns.take_all(batch) {
-                return;
+                break;
             }
             insider.close(&self.hold, items, batch, pace);
         }
+        turns.taken()
     }
 
-    /// Has the target stop these POSIX timers, in batches at the rate.
-    pub fn stop_timers(&self, items: &mut [FixItem], which: &[usize], pace: &mut Pace<'_>) {
-        let Some(insider) = &self.insider else { return };
+    /// Has the target stop these POSIX timers, in batches at the rate. Which
+    /// ones it came to.
+    pub fn stop_timers(
+        &self,
+        items: &mut [FixItem],
+        which: &[usize],
+        pace: &mut Pace<'_>,
+    ) -> Vec<usize> {
+        let Some(insider) = &self.insider else {
+            return which.to_vec();
+        };
         let most = pace.at_once(HELD_AT_ONCE);
         let mut turns = pace.turns();
         for batch in which.chunks(most) {
             if !turns.take_all(batch) {
-                return;
+                break;
             }
             insider.stop_timers(items, batch, pace);
         }
+        turns.taken()
     }
 
     /// Whether the kernel shows another object, or none, under the number.

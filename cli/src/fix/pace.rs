@@ -2,6 +2,7 @@
 //! is touched before a line on it is kept. Lines of many go together, since
 //! each writing waits for the disk.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use rustix::time::Itimerspec;
@@ -33,6 +34,7 @@ pub struct Pace<'a> {
     per_second: Option<u32>,
     record: Record<'a>,
     logging: Duration,
+    begun: HashSet<usize>,
 }
 
 impl<'a> Pace<'a> {
@@ -44,6 +46,7 @@ impl<'a> Pace<'a> {
             per_second,
             record,
             logging: Duration::ZERO,
+            begun: HashSet::new(),
         }
     }
 
@@ -52,7 +55,19 @@ impl<'a> Pace<'a> {
         let begun = Instant::now();
         let kept = (self.record)(lines);
         self.logging += begun.elapsed();
+        if kept {
+            let first = lines.iter().filter(|line| line.item.outcome.is_none());
+            self.begun.extend(first.map(|line| line.at));
+        }
         kept
+    }
+
+    /// Those of these that were written down before they were touched: only
+    /// they have an end to be written down.
+    #[must_use]
+    pub fn begun(&self, which: &[usize]) -> Vec<usize> {
+        let is_begun = |at: &&usize| self.begun.contains(at);
+        which.iter().filter(is_begun).copied().collect()
     }
 
     /// Keeps how these stand.
@@ -160,7 +175,7 @@ impl<'a> Turns<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Fix, Kind};
+    use crate::model::{Fix, FixOutcome, Kind};
 
     #[test]
     fn lines_go_together_and_never_more_than_the_rate_allows() {
@@ -174,11 +189,18 @@ mod tests {
         assert_eq!((pace.at_once(1000), pace.at_once(16)), (20, 16));
         let item = || FixItem::new("sockets-1", Kind::Sockets, Fix::Eof, String::new());
         assert!(pace.keep_all(&[item(), item(), item()], &[2, 0]));
-        assert_eq!(kept, [[2, 0]]);
+        assert_eq!(pace.begun(&[0, 1, 2]), [0, 2]);
+        let refused = FixItem {
+            outcome: Some(FixOutcome::Refused),
+            ..item()
+        };
+        assert!(pace.keep_all(&[refused], &[0]));
+        assert_eq!(kept, [vec![2, 0], vec![0]]);
         let mut record = |_: &[Line<'_>]| false;
         let mut slow = Pace::new(&life, Some(3), &mut record);
         assert_eq!(slow.at_once(1000), 1);
         assert!(!slow.keep_all(&[item()], &[0]));
+        assert!(slow.begun(&[0]).is_empty());
         assert_eq!(Pace::new(&life, None, &mut record).at_once(99), 99);
     }
 
