@@ -20,6 +20,7 @@
 use crate::text::Text;
 use crate::traps::{self, Trap};
 use crate::{descriptors, live, sys};
+use core::ffi::c_char;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 /// Files that can be parked at once.
@@ -27,6 +28,8 @@ const MOST: usize = 1024;
 /// Parked from here on, where the limit allows: the kernel's table of numbers
 /// grows up to there.
 const PARKED_FROM: u64 = 16_384;
+/// So much of a path is looked at: /proc/PID/task/TID/fd/N is shorter.
+const LONGEST: usize = 128;
 /// Turns given to a thread that is swapping.
 const TURNS: usize = 10_000;
 
@@ -155,21 +158,14 @@ fn take(fd: u32, copy: u32, trap: &Trap) -> Wish {
     Wish::Done
 }
 
-/// Something that can be neither read nor written, and whose name in
-/// /proc/PID/fd tells where the file is parked. Without memfds or /proc: "/".
+/// Something that can be neither read nor written, by its number or by a path
+/// through /proc/PID/fd: that meets a symbolic link, and ELOOP. It is the link
+/// to where the file is parked, so its name tells that. Without /proc: "/".
 fn placeholder(parked: u32) -> isize {
     let mut text = Text::new();
-    text.push(b"memguard: file parked at ")
-        .number(parked.into());
-    let memory = sys::memory_file(text.path());
-    let mut named = -1;
-    if memory >= 0 {
-        text.cut(0).push(b"/proc/self/fd/").number(memory as u64);
-        named = sys::open(text.path(), libc::O_PATH, 0);
-        sys::close(memory);
-    }
-    match named {
-        0.. => named,
+    text.push(b"/proc/self/fd/").number(parked.into());
+    match sys::open(text.path(), libc::O_PATH | libc::O_NOFOLLOW, 0) {
+        link @ 0.. => link,
         _ => sys::open(c"/", libc::O_PATH, 0),
     }
 }
@@ -363,6 +359,36 @@ pub extern "C" fn before_exec() {
             used(fd);
         }
     });
+}
+
+/// A path is about to be followed: one through a retired number, as in
+/// /proc/self/fd/7, finds the file.
+pub extern "C" fn before_path(path: *const c_char) {
+    let mut copy = [0; LONGEST];
+    let length = sys::copy_own(path as usize, &mut copy).min(LONGEST);
+    let mut before: &[u8] = b"fd";
+    for name in copy[..length].split(|byte| matches!(*byte, b'/' | 0)) {
+        if before == b"fd" {
+            number(name).into_iter().for_each(used);
+        }
+        before = name;
+    }
+}
+
+/// The same, where files are retired.
+#[inline(always)]
+pub fn named(path: *const c_char) {
+    if PARKED.load(Ordering::Acquire) != 0 {
+        before_path(path);
+    }
+}
+
+fn number(digits: &[u8]) -> Option<u32> {
+    let is_one = !digits.is_empty() && digits.len() < 8;
+    let digit = |byte: &u8| byte.is_ascii_digit().then(|| u32::from(byte - b'0'));
+    let all = is_one.then_some(digits)?.iter();
+    all.map(digit)
+        .try_fold(0, |sum, digit| Some(sum * 10 + digit?))
 }
 
 /// Everything comes back for good.

@@ -91,16 +91,16 @@ pub mod real {
     }
 }
 
-makes!(open_hook, open(path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
-makes!(open64_hook, open64(path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
-makes!(open_2_hook, open_2(path: *const c_char, flags: c_int), of_flags(flags));
-makes!(open64_2_hook, open64_2(path: *const c_char, flags: c_int), of_flags(flags));
-makes!(openat_hook, openat(at: c_int, path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
-makes!(openat64_hook, openat64(at: c_int, path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags));
-makes!(openat_2_hook, openat_2(at: c_int, path: *const c_char, flags: c_int), of_flags(flags));
-makes!(openat64_2_hook, openat64_2(at: c_int, path: *const c_char, flags: c_int), of_flags(flags));
-makes!(creat_hook, creat(path: *const c_char, mode: c_uint), Kind::File);
-makes!(creat64_hook, creat64(path: *const c_char, mode: c_uint), Kind::File);
+makes!(open_hook, open(path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags), at path);
+makes!(open64_hook, open64(path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags), at path);
+makes!(open_2_hook, open_2(path: *const c_char, flags: c_int), of_flags(flags), at path);
+makes!(open64_2_hook, open64_2(path: *const c_char, flags: c_int), of_flags(flags), at path);
+makes!(openat_hook, openat(at: c_int, path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags), at path);
+makes!(openat64_hook, openat64(at: c_int, path: *const c_char, flags: c_int, mode: c_uint), of_flags(flags), at path);
+makes!(openat_2_hook, openat_2(at: c_int, path: *const c_char, flags: c_int), of_flags(flags), at path);
+makes!(openat64_2_hook, openat64_2(at: c_int, path: *const c_char, flags: c_int), of_flags(flags), at path);
+makes!(creat_hook, creat(path: *const c_char, mode: c_uint), Kind::File, at path);
+makes!(creat64_hook, creat64(path: *const c_char, mode: c_uint), Kind::File, at path);
 makes!(mkstemp_hook, mkstemp(template: *mut c_char), Kind::File);
 makes!(mkostemp_hook, mkostemp(template: *mut c_char, flags: c_int), Kind::File);
 makes!(mkstemps_hook, mkstemps(template: *mut c_char, suffix: c_int), Kind::File);

@@ -86,6 +86,14 @@ fn file_born(file: *mut FILE, kind: Kind, sp: usize, bp: usize) -> *mut FILE {
 }
 
 macro_rules! makes_file {
+    // Of the file at a path.
+    ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr, at $path:ident) => {
+        extern "C-unwind" fn $hook($($arg: $type,)* sp: usize, bp: usize) -> *mut FILE {
+            retire::named($path);
+            let file = pointer!($real($($arg),*));
+            file_born(file, $kind, sp, bp)
+        }
+    };
     ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr) => {
         extern "C-unwind" fn $hook($($arg: $type,)* sp: usize, bp: usize) -> *mut FILE {
             let file = pointer!($real($($arg),*));
@@ -94,8 +102,8 @@ macro_rules! makes_file {
     };
 }
 
-makes_file!(fopen_hook, fopen(path: *const c_char, how: *const c_char), Kind::File);
-makes_file!(fopen64_hook, fopen64(path: *const c_char, how: *const c_char), Kind::File);
+makes_file!(fopen_hook, fopen(path: *const c_char, how: *const c_char), Kind::File, at path);
+makes_file!(fopen64_hook, fopen64(path: *const c_char, how: *const c_char), Kind::File, at path);
 makes_file!(tmpfile_hook, tmpfile(), Kind::File);
 makes_file!(tmpfile64_hook, tmpfile64(), Kind::File);
 makes_file!(started_hook, popen(command: *const c_char, how: *const c_char), Kind::Popen);
@@ -117,6 +125,7 @@ extern "C-unwind" fn freopen_hook(
     sp: usize,
     bp: usize,
 ) -> *mut FILE {
+    retire::named(path);
     reopened(file, sp, bp, || pointer!(freopen(path, how, file)))
 }
 
@@ -127,6 +136,7 @@ extern "C-unwind" fn freopen64_hook(
     sp: usize,
     bp: usize,
 ) -> *mut FILE {
+    retire::named(path);
     reopened(file, sp, bp, || pointer!(freopen64(path, how, file)))
 }
 

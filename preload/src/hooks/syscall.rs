@@ -231,6 +231,13 @@ extern "C" fn look(number: c_long, a: usize, b: usize, c: usize, d: usize, e: us
         }
         libc::SYS_execve | libc::SYS_execveat => retire::before_exec(),
         libc::SYS_mmap => retire::due(e as c_int),
+        libc::SYS_stat | libc::SYS_lstat | libc::SYS_access | libc::SYS_readlink => {
+            retire::before_path(a as *const _);
+        }
+        libc::SYS_newfstatat | libc::SYS_statx | libc::SYS_linkat | libc::SYS_readlinkat => {
+            retire::due(a as c_int);
+            retire::before_path(b as *const _);
+        }
         // Most take a descriptor first. One that takes something else there
         // names no retired number, or brings one back for nothing.
         _ => retire::due(a as c_int),
@@ -264,6 +271,11 @@ extern "C-unwind" fn syscall_hook(
     let fd = a as c_int;
     if traps::any() && !matches!(number, libc::SYS_close | libc::SYS_close_range) {
         retire::due(fd);
+    }
+    match number {
+        libc::SYS_open | libc::SYS_creat => retire::named(a as *const _),
+        libc::SYS_openat | libc::SYS_openat2 => retire::named(b as *const _),
+        _ => {}
     }
     match number {
         libc::SYS_close => {

@@ -270,6 +270,32 @@ macro_rules! body {
             "jmp 3b",
         ] next = sym $next, traps = sym TRAPS, unstamped = sym unstamped)
     };
+    // The same, or a path that may lead there is in the second register.
+    (looks $at:literal names $look:path, $next:path) => {
+        stub_asm!([
+            "cmp qword ptr [rip + {traps}], 0",
+            "jne 5f",
+            "3:",
+            "jmp qword ptr [rip + {next}]",
+            "5:",
+            concat!("mov r10d, ", $at),
+            "call {unstamped}",
+            "call {look}",
+            "jmp 3b",
+        ] next = sym $next, traps = sym TRAPS, unstamped = sym unstamped, look = sym $look)
+    };
+    // A path, which may lead through a retired number.
+    (names $look:path, $next:path) => {
+        stub_asm!([
+            "cmp dword ptr [rip + {parked}], 0",
+            "jne 5f",
+            "3:",
+            "jmp qword ptr [rip + {next}]",
+            "5:",
+            "call {look}",
+            "jmp 3b",
+        ] next = sym $next, parked = sym PARKED, look = sym $look)
+    };
     // Another program takes over, here or in a child.
     (exec, $next:path) => {
         stub_asm!([
@@ -415,9 +441,9 @@ uses! {
     // What is asked of a descriptor, and is no use of it.
     fstat(looks "edi");
     fstat64(looks "edi");
-    fstatat(looks "edi");
-    fstatat64(looks "edi");
-    statx(looks "edi");
+    fstatat(looks "edi" names second_path);
+    fstatat64(looks "edi" names second_path);
+    statx(looks "edi" names second_path);
     fgetxattr(looks "edi");
     fsetxattr(looks "edi");
     flistxattr(looks "edi");
@@ -429,17 +455,52 @@ uses! {
     syncfs(looks "edi");
     isatty(looks "edi");
     fpathconf(looks "edi");
-    utimensat(looks "edi");
+    utimensat(looks "edi" names second_path);
     __fxstat(looks "esi");
     __fxstat64(looks "esi");
-    __fxstatat(looks "esi");
-    __fxstatat64(looks "esi");
+    __fxstatat(looks "esi" names third_path);
+    __fxstatat64(looks "esi" names third_path);
     aio_read(looks "dword ptr [rdi]");
     aio_read64(looks "dword ptr [rdi]");
     aio_write(looks "dword ptr [rdi]");
     aio_write64(looks "dword ptr [rdi]");
     aio_fsync(looks "dword ptr [rsi]");
     aio_fsync64(looks "dword ptr [rsi]");
+    // What goes by a path, perhaps through /proc/self/fd.
+    stat(names first_path);
+    stat64(names first_path);
+    lstat(names first_path);
+    lstat64(names first_path);
+    access(names first_path);
+    eaccess(names first_path);
+    euidaccess(names first_path);
+    readlink(names first_path);
+    realpath(names first_path);
+    truncate(names first_path);
+    truncate64(names first_path);
+    chmod(names first_path);
+    chown(names first_path);
+    utime(names first_path);
+    utimes(names first_path);
+    statfs(names first_path);
+    statfs64(names first_path);
+    statvfs(names first_path);
+    statvfs64(names first_path);
+    getxattr(names first_path);
+    setxattr(names first_path);
+    listxattr(names first_path);
+    __readlink_chk(names first_path);
+    __realpath_chk(names first_path);
+    __xstat(names second_path);
+    __xstat64(names second_path);
+    __lxstat(names second_path);
+    __lxstat64(names second_path);
+    faccessat(names second_path);
+    readlinkat(names second_path);
+    fchmodat(names second_path);
+    fchownat(names second_path);
+    __readlinkat_chk(names second_path);
+    linkat(looks "edi" names second_path);
     execve(exec);
     execv(exec);
     execvp(exec);
@@ -579,6 +640,25 @@ unsafe extern "C" fn look_at_polled() {
 #[unsafe(naked)]
 unsafe extern "C" fn look_at_selected() {
     stub_asm!([keeping_arguments!("call {look}"), "ret"] look = sym retire::before_select)
+}
+
+/// A path in the first, second or third register, while files are retired. Keep
+/// every argument.
+#[unsafe(naked)]
+unsafe extern "C" fn first_path() {
+    stub_asm!([keeping_arguments!("call {look}"), "ret"] look = sym retire::before_path)
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn second_path() {
+    stub_asm!([keeping_arguments!("mov rdi, rsi", "call {look}"), "ret"]
+        look = sym retire::before_path)
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn third_path() {
+    stub_asm!([keeping_arguments!("mov rdi, rdx", "call {look}"), "ret"]
+        look = sym retire::before_path)
 }
 
 /// exec(3) and what starts programs itself, while files are retired.
