@@ -103,6 +103,47 @@ fn a_label_is_final_until_it_is_taken_back() {
     held.kill();
 }
 
+const SCRIPT: &str = "import os, sys
+kept = [open('app.py') for _ in range(4)]
+print('READY', os.getpid(), flush=True)
+sys.stdin.readline()
+";
+
+/// The same script by the same relative name, in a folder of its own.
+fn in_its_own_folder(state: &Path, own: &Path) -> Held {
+    fs::write(own.join("app.py"), SCRIPT).unwrap();
+    let mut python = std::process::Command::new("python3");
+    python.arg("app.py").current_dir(own);
+    python.env("LD_PRELOAD", memguard_tests::artifacts::library());
+    Held::start({
+        python.env("MEMGUARD_DIR", state);
+        python
+    })
+}
+
+#[test]
+fn a_label_is_not_for_the_script_of_that_name_in_another_folder() {
+    let (folder, here, there) = (tempdir().unwrap(), tempdir().unwrap(), tempdir().unwrap());
+    let at = folder.path();
+    let (one, other) = (
+        in_its_own_folder(at, here.path()),
+        in_its_own_folder(at, there.path()),
+    );
+    let files = |held: &Held| {
+        let report = report(at, &held.word());
+        let mut all = report["findings"].as_array().unwrap().iter();
+        let of_files = all.find(|one| one["kind"] == "files" && one["count"] == 4);
+        of_files.map(|one| one["id"].as_str().unwrap().to_owned())
+    };
+    let id = files(&one).expect("it keeps four files");
+    assert_eq!(files(&other).as_ref(), Some(&id));
+    let labelled = run(at, &["label", "ok", &id, &one.word()]);
+    assert!(labelled.status.success(), "{}", stderr(&labelled));
+    assert_eq!((files(&one), files(&other)), (None, Some(id)));
+    one.kill();
+    other.kill();
+}
+
 #[test]
 fn what_is_no_finding_cannot_be_labelled() {
     let folder = tempdir().unwrap();

@@ -53,6 +53,8 @@ static FORKED_NS: AtomicU64 = AtomicU64::new(0);
 /// Inode of our pid namespace and our start time, as last looked up.
 static NAMESPACE: AtomicU64 = AtomicU64::new(0);
 static STARTED: AtomicU64 = AtomicU64::new(0);
+/// Hash of the working directory's path as this image began.
+static FOLDER: AtomicU64 = AtomicU64::new(0);
 /// Counts segments of this image's family, so that caches notice a fork.
 static EPOCH: AtomicU32 = AtomicU32::new(1);
 /// Path of the segment's file, for its removal.
@@ -511,7 +513,21 @@ fn describe() {
     let cmdline = sys::read_file(c"/proc/self/cmdline", buffer);
     store_text(&header.cmdline, cmdline);
     store_text(&header.executable, sys::readlink(c"/proc/self/exe", buffer));
+    set64(&header.folder_hash, folder_hash(buffer));
     crate::boot::store_settings(&SEGMENT);
+}
+
+/// Of the image's first process, from which its forks have it. FNV-1a.
+fn folder_hash(buffer: &mut [u8]) -> u64 {
+    if FOLDER.load(Ordering::Relaxed) == 0 {
+        let room = buffer.len();
+        let path = sys::readlink(c"/proc/self/cwd", buffer);
+        let whole = !path.is_empty() && path.len() < room;
+        let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        let hash = path.iter().fold(0xcbf2_9ce4_8422_2325, mix);
+        FOLDER.store(if whole { hash } else { 0 }, Ordering::Relaxed);
+    }
+    FOLDER.load(Ordering::Relaxed)
 }
 
 /// Stores text in words, filled up with zeros.

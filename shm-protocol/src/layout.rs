@@ -36,7 +36,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MEMGUARD");
 /// Readers refuse any other.
 pub const ABI_MAJOR: u32 = 1;
 /// Grows when something is added.
-pub const ABI_MINOR: u32 = 4;
+pub const ABI_MINOR: u32 = 5;
 
 /// Where the directory starts.
 pub const DIRECTORY_AT: usize = 4096;
@@ -129,8 +129,11 @@ pub struct Header {
     /// Outside: `mail` bits, when a command was put into the mailbox. Inside:
     /// cleared by whom they are for, before the slots are looked at.
     pub mail: AtomicU64,
+    /// Hash of the path of the working directory at the image's start, 0 where
+    /// it is not known: relative names in `cmdline` are from there.
+    pub folder_hash: AtomicU64,
     /// Zero.
-    pub reserved_b: [AtomicU64; 3],
+    pub reserved_b: [AtomicU64; 2],
     /// `Class` words; 0 is unused.
     pub classes: [AtomicU64; CLASSES],
     /// By `Counter`.

@@ -74,7 +74,7 @@ pins! {
         limit_bytes: 152, notes: 160, heartbeat_ms: 168, ring_head: 176,
         stack_words: 184, string_bytes: 192, site_rows: 200, module_rows: 208,
         module_generation: 216, fd_limit: 224, run_id: 232, pauses: 240,
-        mail: 288, reserved_b: 296,
+        mail: 288, folder_hash: 296, reserved_b: 304,
         classes: 320, counters: 448, cmdline: 832, executable: 1344,
     }
     Extent 40 align 8 {

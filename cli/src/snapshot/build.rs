@@ -261,7 +261,7 @@ fn identity(header: &HeaderInfo, process: &Process) -> Identity {
         executable: header.executable.clone(),
         called: Identity::called_of(&header.executable, comm, first_word),
         program: Identity::program_of(process.build_id.as_deref(), &header.executable)
-            + &Identity::script_of(&header.executable, &header.cmdline),
+            + &Identity::script_of(&header.executable, &header.cmdline, header.folder_hash),
     }
 }
 

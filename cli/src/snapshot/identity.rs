@@ -76,15 +76,17 @@ impl Identity {
     }
 
     /// For an interpreter what it runs, so that its programs do not learn from
-    /// each other: a hash of the words that tell. Else nothing.
+    /// each other: a hash of the words that tell, and of the folder where it was
+    /// started unless they name a file wherever that is. Else nothing.
     #[must_use]
-    pub fn script_of(executable: &str, cmdline: &[String]) -> String {
+    pub fn script_of(executable: &str, cmdline: &[String], folder_hash: u64) -> String {
         let words = cmdline.get(1..).unwrap_or_default();
         script::of(file_name(executable), words).map_or_else(String::new, |told| {
-            format!(
-                "{:016x}",
-                crate::state::sealed::hash(told.join("\0").as_bytes())
-            )
+            let mut text = told.join("\0");
+            if folder_hash != 0 && !told.iter().any(|word| word.starts_with('/')) {
+                text += &format!("\0{folder_hash:x}");
+            }
+            format!("{:016x}", crate::state::sealed::hash(text.as_bytes()))
         })
     }
 
@@ -159,15 +161,21 @@ mod tests {
     fn an_interpreter_is_as_many_programs_as_it_runs() {
         let of = |words: &[&str]| {
             let words: Vec<String> = words.iter().map(ToString::to_string).collect();
-            Identity::script_of("/usr/bin/python3.11", &words)
+            Identity::script_of("/usr/bin/python3.11", &words, 7)
         };
         assert_eq!(of(&["python3", "a.py"]), of(&["/usr/bin/python3", "a.py"]));
         assert_ne!(of(&["python3", "a.py"]), of(&["python3", "b.py"]));
         let uvicorn = |app| of(&["python3", "-m", "uvicorn", app, "--port", "80"]);
         assert_ne!(uvicorn("a:app"), uvicorn("b:app"));
         assert_ne!(of(&["python3", "a.py"]), of(&["python3"]));
+        let elsewhere = |script: &str, folder_hash| {
+            let words = ["python3".into(), script.into()];
+            Identity::script_of("/usr/bin/python3.11", &words, folder_hash)
+        };
+        assert_ne!(elsewhere("a.py", 8), elsewhere("a.py", 7));
+        assert_eq!(elsewhere("/srv/a.py", 8), elsewhere("/srv/a.py", 7));
         assert_eq!(
-            Identity::script_of("/opt/app", &["app".into(), "x".into()]),
+            Identity::script_of("/opt/app", &["app".into(), "x".into()], 7),
             ""
         );
     }

@@ -41,6 +41,8 @@ pub struct HeaderInfo {
     pub module_generation: u64,
     pub fd_limit: u64,
     pub run_id: u64,
+    /// 0 where it is not known
+    pub folder_hash: u64,
     pub pauses: [Option<Pause>; PAUSES],
     pub classes: [Option<Class>; CLASSES],
     pub cmdline: Vec<String>,
@@ -99,6 +101,7 @@ impl View<'_> {
             module_generation: word(offset_of!(Header, module_generation)),
             fd_limit: word(offset_of!(Header, fd_limit)),
             run_id: word(offset_of!(Header, run_id)),
+            folder_hash: word(offset_of!(Header, folder_hash)),
             pauses: core::array::from_fn(|i| {
                 Pause::unpack(word(offset_of!(Header, pauses) + 8 * i))
             }),
