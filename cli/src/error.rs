@@ -276,14 +276,20 @@ pub enum OutputError {
     #[error("The result cannot be written to standard output ({0}); use -o FILE.")]
     Screen(io::Error),
     /// The same, after something was done
-    #[error(
-        "What was done stands in {log}, but cannot be written to standard output ({source}); use -o FILE."
-    )]
+    #[error("What was done stands in {log}. {why}")]
     Unseen {
         /// The log of it
         log: PathBuf,
-        /// What the kernel said
-        source: io::Error,
+        /// Why it cannot be written elsewhere
+        why: Box<OutputError>,
+    },
+    /// The same, and the log does not have all of it
+    #[error("{missing} {why}")]
+    Unkept {
+        /// What the log lacks
+        missing: String,
+        /// Why it cannot be written elsewhere
+        why: Box<OutputError>,
     },
     /// The format is not for this verb
     #[error("`--format {format}` is not for `memguard {verb}`; use {instead}.")]

@@ -15,6 +15,7 @@
 //! - [`model`]: the stable JSON shapes
 //! - [`render`]: one writer per format
 //! - [`commands`]: one verb a file
+//! - [`file_limit`]: a limit on the size of files is an error, not our end
 #![deny(unsafe_code)]
 
 pub mod args;
@@ -23,6 +24,7 @@ pub mod commands;
 pub mod detect;
 pub mod doctor;
 pub mod error;
+pub mod file_limit;
 pub mod fix;
 pub mod kernel;
 pub mod model;

@@ -6,8 +6,10 @@ use clap::Parser;
 use memguard::args::Cli;
 use memguard::commands;
 use memguard::error::{Error, OutputError, own_failure};
+use memguard::file_limit;
 
 fn main() -> ExitCode {
+    file_limit::bear();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(usage) => {

@@ -418,6 +418,50 @@ fn a_full_device_is_told_in_a_sentence_by_every_verb() {
 }
 
 #[test]
+fn a_limit_on_the_size_of_files_is_an_error_and_not_our_end() {
+    let folder = tempdir().unwrap();
+    let held = Held::forgetful(folder.path(), &["wait"]);
+    let word = held.word();
+    let limited = |args: &[&str]| {
+        let mut command = support::limited(folder.path(), 512);
+        command.args(args).output().unwrap()
+    };
+    let told = limited(&["report", "--format", "json", &word]);
+    assert_eq!(code(&told), 0, "{}", stderr(&told));
+    let said = stdout(&told);
+    assert!(said.contains("File too large"), "{said}");
+    let file = folder.path().join("saved");
+    let saved = limited(&["snapshot", &word, "-o", file.to_str().unwrap()]);
+    assert_refused(&saved, 2, "File too large");
+    // What it starts finds the signal as it was.
+    let signals = |wrapper: &[&str]| {
+        let program = [
+            "run",
+            "--no-report",
+            "--",
+            "grep",
+            "Sig[IC]",
+            "/proc/self/status",
+        ];
+        let all = [wrapper, &[env!("CARGO_BIN_EXE_memguard")], &program].concat();
+        let plain = memguard(folder.path());
+        let mut command = std::process::Command::new(all[0]);
+        for (name, value) in plain.get_envs() {
+            command.env(name, value.unwrap_or_default());
+        }
+        stdout(&command.args(&all[1..]).output().unwrap())
+    };
+    let ignored = |said: &str| {
+        let line = said.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = u64::from_str_radix(line.expect(said).trim(), 16).unwrap();
+        mask >> (25 - 1) & 1 == 1
+    };
+    assert!(!ignored(&signals(&["env"])));
+    assert!(ignored(&signals(&["env", "--ignore-signal=XFSZ"])));
+    held.kill();
+}
+
+#[test]
 fn manual_pages_and_completions_name_every_verb() {
     let folder = tempdir().unwrap();
     let pages = folder.path().join("man1");

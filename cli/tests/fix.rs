@@ -619,6 +619,103 @@ fn what_could_not_be_set_back_without_the_log_is_not_done() {
 }
 
 #[test]
+fn nothing_is_done_that_the_log_does_not_keep() {
+    let server = Server::start("loop", 12);
+    let before = server.open();
+    server.blame("connect_upstream");
+    let soft = ["--pid", &server.held.word(), "--nofile=200:4000"];
+    assert!(
+        Command::new("prlimit")
+            .args(soft)
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::fs::create_dir(log_of(&server)).unwrap();
+    let all = ["--yes", "--raise-limit", "--kind", "sockets,caches"];
+    let (exit, report) = server.fix(&all);
+    assert_eq!(exit, 5, "{report}");
+    assert_eq!(outcomes(&report, "not-logged").len(), 12, "{report}");
+    let caches = report["caches"].as_array().unwrap();
+    let given = caches.iter().filter(|way| way["outcome"] == "given-back");
+    assert_eq!(given.count(), 0, "{report}");
+    assert_eq!(report["limit"]["raised"], false, "{report}");
+    let note = report["notes"].as_array().unwrap().last().unwrap();
+    let note = note.as_str().unwrap();
+    assert!(
+        note.ends_with("MEMGUARD_STATE. Nothing was done."),
+        "{note}"
+    );
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.held.pid));
+    let is_low = |line: &str| line.starts_with("Max open files") && line.contains(" 200 ");
+    assert!(limits.unwrap().lines().any(is_low));
+    assert_eq!(server.open(), before);
+    let unseen = into_full(&server, &["--yes"]);
+    assert_refused(&unseen, 2, "Nothing was done. ");
+    assert!(
+        !stderr(&unseen).contains("stands in"),
+        "{}",
+        stderr(&unseen)
+    );
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
+fn a_log_that_is_full_half_way_stops_the_fix_and_what_it_lacks_is_said() {
+    const LIMIT: u64 = 1 << 20;
+    let server = Server::start("loop", 13);
+    let before = server.open();
+    server.blame("connect_upstream");
+    let (exit, report) = server.fix(&["--yes", "--max", "1"]);
+    assert_fixed((exit, &report), "closed-by-owner", 1);
+    // There is room for one beginning, give or take a digit, and for no end.
+    let log = std::fs::read_to_string(log_of(&server)).unwrap();
+    let room = log.find('\n').unwrap() + 100;
+    let junk = LIMIT as usize - room - log.len();
+    std::fs::write(log_of(&server), log + &"x".repeat(junk - 1) + "\n").unwrap();
+    let word = server.held.word();
+    let done = support::limited(server.dir(), LIMIT)
+        .args(["fix", "--yes", "--min-age", "0s", "--format", "json", &word])
+        .output()
+        .unwrap();
+    assert_eq!(code(&done), 5, "{}", stderr(&done));
+    let report: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_stopped(&report, "the log could not be written any more");
+    let closed = outcomes(&report, "closed-by-owner");
+    assert_eq!(
+        (closed.len(), outcomes(&report, "not-logged").len()),
+        (1, 11)
+    );
+    let note = report["notes"].as_array().unwrap().last().unwrap();
+    let lacks = format!("1 closed by its owner (descriptor {})", closed[0]["fd"]);
+    assert!(note.as_str().unwrap().contains(&lacks), "{note}");
+    server.wait_for_open(before - 4);
+    // Where there is room again, and nobody to tell, the log has all of it.
+    let unseen = into_full(&server, &["--yes"]);
+    assert_refused(&unseen, 2, "What was done stands in ");
+    server.wait_for_open(before - 26);
+    let log = std::fs::read_to_string(log_of(&server)).unwrap();
+    assert_eq!(log.matches("\"outcome\":\"closed-by-owner\"").count(), 12);
+    server.held.kill();
+}
+
+fn log_of(server: &Server) -> std::path::PathBuf {
+    support::state_folder(server.dir()).join("actions.jsonl")
+}
+
+/// A fix whose result nobody gets.
+fn into_full(server: &Server, args: &[&str]) -> std::process::Output {
+    let full = std::fs::File::options().write(true).open("/dev/full");
+    memguard(server.dir())
+        .args(["fix", "--min-age", "0s", &server.held.word()])
+        .args(args)
+        .stdout(full.unwrap())
+        .output()
+        .unwrap()
+}
+
+#[test]
 fn a_flag_that_means_nothing_alone_is_wrong_usage() {
     let folder = tempdir().unwrap();
     let pid = std::process::id().to_string();

@@ -35,8 +35,8 @@ pub enum Rate {
     infrastructure. `[protect]` and `[fix.KIND]` of memguard.toml say more (docs/RULES.md).\n\n\
     Exit code: 0 fixed, or nothing to fix, or only planned; 2 wrong usage or configuration, or nobody to say yes;\n\
     3 no such process, or not permitted; 4 its record cannot be read; 5 every object was refused, or it was\n\
-    stopped (harm, or the program ended, stands still or became another), or something was not done because the\n\
-    log cannot be written, or the limit could not be raised."
+    stopped (harm, or the program ended, stands still or became another), or the log of what is done cannot be\n\
+    written (then nothing more is done), or the limit could not be raised."
 )]
 pub struct FixArgs {
     /// A pid or a process name

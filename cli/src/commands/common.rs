@@ -85,18 +85,26 @@ pub fn emit(text: &str, file: Option<&Path>) -> Result<(), OutputError> {
 }
 
 /// Writes what came of actions. They are done whoever reads of them: nobody is
-/// no failure.
-pub fn emit_done(text: &str, file: Option<&Path>) -> Result<(), OutputError> {
-    emit(text, file).or_else(|why| match why {
-        OutputError::Screen(source) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        OutputError::Screen(source) => Err(match place() {
+/// no failure. `logged` where there were any: what the log lacks of them.
+pub fn emit_done(
+    text: &str,
+    file: Option<&Path>,
+    logged: Option<Option<String>>,
+) -> Result<(), OutputError> {
+    emit(text, file).or_else(|why| match (why, logged) {
+        (OutputError::Screen(source), _) if source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        (why, None) => Err(why),
+        (why, Some(Some(missing))) => Err(OutputError::Unkept {
+            why: Box::new(why),
+            missing,
+        }),
+        (why, Some(None)) => Err(match place() {
             Ok(folder) => OutputError::Unseen {
                 log: folder.join(audit::FILE),
-                source,
+                why: Box::new(why),
             },
-            Err(_) => OutputError::Screen(source),
+            Err(_) => why,
         }),
-        other => Err(other),
     })
 }
 

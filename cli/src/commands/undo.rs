@@ -16,19 +16,20 @@ use crate::state::{Folder, StateError};
 /// Runs the verb.
 pub fn run(args: &UndoArgs) -> Result<ExitCode, Error> {
     let open = pending(&read(&Folder::open()?)?);
-    let items = match args.what.as_deref() {
-        None => open.iter().map(listed).collect(),
+    let (items, missing) = match args.what.as_deref() {
+        None => (open.iter().map(listed).collect(), None),
         Some(what) => set_back(chosen(open, what)?)?,
     };
     let done = |item: &UndoItem| item.outcome.is_none_or(|one| one == FixOutcome::Restored);
-    let code = if items.iter().all(done) { 0 } else { 5 };
+    let whole = missing.is_none() && items.iter().all(done);
+    let code = if whole { 0 } else { 5 };
     let undo = Undo {
         schema: Undo::SCHEMA.to_owned(),
         items,
     };
     let text = table_writer_for(args.format, None).undo(&undo)?;
     if args.what.is_some() {
-        emit_done(&text, None)?;
+        emit_done(&text, None, Some(missing))?;
     } else {
         emit(&text, None)?;
     }
@@ -47,11 +48,13 @@ fn chosen(open: Vec<Action>, what: &str) -> Result<Vec<Action>, Error> {
     Ok(meant)
 }
 
-fn set_back(actions: Vec<Action>) -> Result<Vec<UndoItem>, StateError> {
-    let mut items = Vec::new();
+/// What became of them, and why the log has not all of it. They are set back all
+/// the same: that is what they were before anything was done.
+fn set_back(actions: Vec<Action>) -> Result<(Vec<UndoItem>, Option<String>), StateError> {
+    let (mut items, mut missing) = (Vec::new(), None);
     let mut grounds = BTreeMap::new();
     let Some(first) = actions.first() else {
-        return Ok(items);
+        return Ok((items, missing));
     };
     let mut journal = Journal::open(first.pid, &first.process)?;
     let progress = Progress::of("Setting back", actions.len());
@@ -83,14 +86,18 @@ fn set_back(actions: Vec<Action>) -> Result<Vec<UndoItem>, StateError> {
         });
         // The next is set back all the same; this one may be listed again.
         if let Err(why) = kept {
-            item.detail = Some(
-                item.detail
-                    .map_or(why.to_string(), |said| format!("{said}; {why}")),
-            );
+            let lacks = format!("the log lacks that. {why}");
+            item.detail = Some(match item.detail {
+                Some(said) => format!("{said}; {lacks}"),
+                None => lacks,
+            });
+            missing.get_or_insert(format!(
+                "Not all that was set back stands in the log. {why}"
+            ));
         }
         items.push(item);
     }
-    Ok(items)
+    Ok((items, missing))
 }
 
 fn listed(action: &Action) -> UndoItem {

@@ -20,28 +20,30 @@ const TIMERS_AT_ONCE: usize = 64;
 
 impl Means {
     /// Does what these ask for, at the rate and for as long as the process is
-    /// what it was; their outcome where that is known at once. Which ones it
-    /// came to.
+    /// what it was and the log is kept; their outcome where that is known at
+    /// once. Which ones it came to.
     pub fn act(&self, items: &mut [FixItem], which: &[usize], pace: &mut Pace<'_>) -> Vec<usize> {
         let stops = |at: &usize| items[*at].action == Fix::Disarm;
         let (timers, others): (Vec<usize>, Vec<usize>) = which.iter().partition(|at| stops(at));
         let mut turns = pace.turns();
         for batch in others.chunks(pace.at_once(WRITTEN_AT_ONCE)) {
-            if turns.are_over() {
+            if pace.is_broken() || turns.are_over() {
                 break;
             }
-            let kept = pace.keep_all(items, batch);
-            self.act_on(items, batch, kept, &mut turns);
+            match pace.keep_all(items, batch) {
+                true => self.act_on(items, batch, &mut turns),
+                false => end_as(items, batch, FixOutcome::NotLogged),
+            }
         }
         for batch in timers.chunks(pace.at_once(TIMERS_AT_ONCE)) {
-            if turns.take_all(batch) {
+            if !pace.is_broken() && turns.take_all(batch) {
                 self.disarm(items, batch, pace);
             }
         }
         turns.taken()
     }
 
-    fn act_on(&self, items: &mut [FixItem], batch: &[usize], kept: bool, turns: &mut Turns<'_>) {
+    fn act_on(&self, items: &mut [FixItem], batch: &[usize], turns: &mut Turns<'_>) {
         let mut by_action: HashMap<Fix, Vec<usize>> = HashMap::new();
         for at in batch {
             by_action.entry(items[*at].action).or_default().push(*at);
@@ -55,11 +57,7 @@ impl Means {
         }
         ends::show(self, items, &sockets, turns);
         if turns.take_all(&files) {
-            match kept {
-                true => retire::retire(self, items, &files),
-                // What is parked is only found again by the log.
-                false => end_as(items, &files, FixOutcome::NotLogged),
-            }
+            retire::retire(self, items, &files);
         }
         if turns.take_all(&watched) {
             watches::remove(&self.hold, &self.dir, items, &watched);
@@ -115,7 +113,8 @@ impl Means {
     }
 }
 
-fn end_as(items: &mut [FixItem], which: &[usize], outcome: FixOutcome) {
+/// Takes the same outcome down for each of these.
+pub(super) fn end_as(items: &mut [FixItem], which: &[usize], outcome: FixOutcome) {
     which
         .iter()
         .for_each(|at| items[*at].outcome = Some(outcome));
@@ -200,6 +199,24 @@ mod tests {
         // Nobody has closed them.
         assert!(items[..100].iter().all(|item| item.outcome.is_none()));
         assert_eq!(items[100].outcome, Some(FixOutcome::Refused));
+    }
+
+    #[test]
+    fn without_a_line_in_the_log_no_end_is_shown_and_nothing_more_is_begun() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let timer = armed(HOUR);
+        let mut items = vec![item(&ours, Fix::Eof), item(&timer, Fix::Disarm)];
+        let life = crate::fix::life::Life::of(std::process::id() as i32).unwrap();
+        let mut record = |_: &[Line<'_>]| false;
+        let mut pace = Pace::new(&life, None, &mut record);
+        assert!(means().act(&mut items, &[0, 1], &mut pace).is_empty());
+        assert_eq!(items[0].outcome, Some(FixOutcome::NotLogged));
+        assert_eq!(items[1].outcome, None, "it did not come to that");
+        ours.set_nonblocking(true).unwrap();
+        let read = (&ours).read(&mut [0]).map_err(|error| error.kind());
+        assert_eq!(read, Err(ErrorKind::WouldBlock), "it is as it was");
+        assert!(!is_off(&timerfd_gettime(&timer).unwrap()));
     }
 
     #[test]

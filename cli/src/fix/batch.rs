@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::time::Itimerspec;
 
+use super::acts::end_as;
 use super::inside::{Answered, Inside};
 use super::losing;
 use super::means::{picked, settle_with};
@@ -74,7 +75,9 @@ impl Insider {
             return which.iter().for_each(|at| pending(&mut items[*at]));
         }
         let mut held: Vec<(usize, OwnedFd)> = Vec::new();
-        pace.keep_all(items, which);
+        if !pace.keep_all(items, which) {
+            return end_as(items, which, FixOutcome::NotLogged);
+        }
         for at in which {
             let item = &mut items[*at];
             match self.hold_still(hold, item) {
@@ -188,9 +191,7 @@ fn kept(items: &mut [FixItem], running: &[(usize, Itimerspec)], pace: &mut Pace<
     if lines.is_empty() || pace.keep(&lines) {
         return which;
     }
-    for at in which {
-        items[at].outcome = Some(FixOutcome::NotLogged);
-    }
+    end_as(items, &which, FixOutcome::NotLogged);
     Vec::new()
 }
 

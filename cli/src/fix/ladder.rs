@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::acts::end_as;
 use super::again::Again;
 use super::hangup;
 use super::inside::Inside;
@@ -49,16 +50,31 @@ pub fn climb(plan: &mut FixReport, life: &Life, inside: Option<Inside>, pace: &m
             is_first: done == 0,
         };
         let took = climber.step(plan, &step, pace);
+        let touched = steps.iter().chain([&took]).any(|step| step.items > 0);
         steps.push(took);
         done = end;
-        if let Some(harm) = climber.harmed(plan, &todo[..done]) {
-            plan.stopped = Some(harm);
+        let is_left = pace.is_broken() && !touched;
+        let harm = (!is_left).then(|| climber.harmed(plan, &todo[..done]));
+        plan.stopped = harm.flatten();
+        if plan.stopped.is_none() && pace.is_broken() {
+            leave_the_rest(plan, &todo, touched);
+        }
+        if plan.stopped.is_some() || is_left {
             break;
         }
     }
     let took = plan.took.get_or_insert_with(FixTook::default);
     took.climbed(usual, steps);
 }
+
+/// The log cannot be written any more.
+fn leave_the_rest(plan: &mut FixReport, todo: &[usize], touched: bool) {
+    let rest = unsettled(plan, todo);
+    end_as(&mut plan.items, &rest, FixOutcome::NotLogged);
+    plan.stopped = touched.then(|| UNKEPT.to_owned());
+}
+
+const UNKEPT: &str = "the log could not be written any more; nothing more was touched";
 
 fn refuse_gated(items: &mut [FixItem]) {
     for item in items.iter_mut().filter(|item| !item.passes()) {
@@ -125,6 +141,9 @@ impl<'a> Climber<'a> {
         let between = pace.logged().saturating_sub(logged);
         took.verify_ms = milliseconds(known.saturating_sub(acting + between));
         took.log_ms = milliseconds(written + between + logged);
+        if pace.is_broken() && touched.is_empty() {
+            return took;
+        }
         // Closing thousands takes CPU time; what goes on after it is a spin.
         self.pulse.begin();
         std::thread::sleep(step.watched.saturating_sub(begun.elapsed()).max(CHECK));
@@ -149,7 +168,7 @@ impl<'a> Climber<'a> {
         for some in others.chunks(pace.for_a_while()) {
             let still = self.spare_moved(plan, some);
             let turned = self.means.act(&mut plan.items, &still, pace);
-            is_over = turned.len() < still.len();
+            is_over = turned.len() < still.len() || pace.is_broken();
             came_to.extend(turned);
             if is_over {
                 break;
@@ -187,7 +206,8 @@ impl<'a> Climber<'a> {
         self.settle(plan, others);
         let silent = unsettled(plan, others);
         // Whoever spins on the end of file would spin on the hang-up as well.
-        if !silent.is_empty() && self.pulse.harm(self.life).is_none() {
+        let goes_on = !silent.is_empty() && !pace.is_broken();
+        if goes_on && self.pulse.harm(self.life).is_none() {
             self.press(plan, &silent, pace);
         }
         let change = self.life.change();
@@ -209,6 +229,9 @@ impl<'a> Climber<'a> {
             if item.outcome != Some(FixOutcome::ClosedLost) {
                 item.outcome = None;
             }
+        }
+        if pace.is_broken() {
+            return;
         }
         let mut left = unsettled(plan, silent);
         // What is used after all keeps its connection: the end of file waits.

@@ -35,6 +35,7 @@ pub fn plan(pid: i32) -> Option<FixLimit> {
         to: hard,
         gates: vec![room(soft, hard), no_select(&dir)],
         raised: None,
+        detail: None,
     })
 }
 

@@ -71,7 +71,7 @@ impl Means {
         let most = pace.at_once(HELD_AT_ONCE);
         let mut turns = pace.turns();
         for batch in left.chunks(most) {
-            if !turns.take_all(batch) {
+            if pace.is_broken() || !turns.take_all(batch) {
                 break;
             }
             insider.close(&self.hold, items, batch, pace);
@@ -93,7 +93,7 @@ impl Means {
         let most = pace.at_once(HELD_AT_ONCE);
         let mut turns = pace.turns();
         for batch in which.chunks(most) {
-            if !turns.take_all(batch) {
+            if pace.is_broken() || !turns.take_all(batch) {
                 break;
             }
             insider.stop_timers(items, batch, pace);

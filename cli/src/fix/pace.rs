@@ -24,8 +24,8 @@ pub struct Line<'a> {
     pub timer: Option<&'a Itimerspec>,
 }
 
-/// Keeps lines, all or none. Says whether they are kept: what could not be
-/// taken back is not done without.
+/// Keeps lines, all or none. Says whether they are kept: nothing is done
+/// without.
 pub type Record<'a> = &'a mut dyn FnMut(&[Line<'_>]) -> bool;
 
 /// How fast, for as long as the process is what it was, and who keeps account.
@@ -35,6 +35,7 @@ pub struct Pace<'a> {
     record: Record<'a>,
     logging: Duration,
     begun: HashSet<usize>,
+    is_broken: bool,
 }
 
 impl<'a> Pace<'a> {
@@ -47,11 +48,15 @@ impl<'a> Pace<'a> {
             record,
             logging: Duration::ZERO,
             begun: HashSet::new(),
+            is_broken: false,
         }
     }
 
-    /// Keeps lines.
+    /// Keeps lines. Where they are not kept, nothing more is to be begun.
     pub fn keep(&mut self, lines: &[Line<'_>]) -> bool {
+        if lines.is_empty() {
+            return true;
+        }
         let begun = Instant::now();
         let kept = (self.record)(lines);
         self.logging += begun.elapsed();
@@ -59,7 +64,14 @@ impl<'a> Pace<'a> {
             let first = lines.iter().filter(|line| line.item.outcome.is_none());
             self.begun.extend(first.map(|line| line.at));
         }
+        self.is_broken |= !kept;
         kept
+    }
+
+    /// Whether something could not be kept: then nothing more is touched.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
     }
 
     /// Those of these that were written down before they were touched: only
@@ -200,7 +212,7 @@ mod tests {
         let mut slow = Pace::new(&life, Some(3), &mut record);
         assert_eq!(slow.at_once(1000), 1);
         assert!(!slow.keep_all(&[item()], &[0]));
-        assert!(slow.begun(&[0]).is_empty());
+        assert!(slow.begun(&[0]).is_empty() && slow.is_broken());
         assert_eq!(Pace::new(&life, None, &mut record).at_once(99), 99);
     }
 

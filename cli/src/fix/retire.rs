@@ -205,17 +205,22 @@ fn keep_used(thread: &threads::Thread, numbers: &mut BTreeSet<i32>) {
     }
 }
 
-/// What is parked in a process longer than a quarantine: closed for good, or
-/// back with the program that had used it.
+/// Of these, what is parked in a process longer than a quarantine.
 #[must_use]
-pub fn end_due(actions: Vec<Action>, pid: i32, quarantine: Duration) -> Vec<(Action, FixItem)> {
+pub fn due(actions: Vec<Action>, pid: i32, quarantine: Duration) -> Vec<Action> {
     let start = ProcDir::open(pid).and_then(|dir| start_ticks(&dir)).ok();
     let due = |action: &Action| {
         let age = Timestamp::now().duration_since(action.at);
         let over = Duration::try_from(age).is_ok_and(|age| age >= quarantine);
         action.pid == pid && Some(action.start_ticks) == start && over
     };
-    let due: Vec<Action> = actions.into_iter().filter(due).collect();
+    actions.into_iter().filter(due).collect()
+}
+
+/// Closes for good what is parked, or finds it back with the program that had
+/// used it.
+#[must_use]
+pub fn end(due: Vec<Action>, pid: i32) -> Vec<(Action, FixItem)> {
     let inside = (!due.is_empty())
         .then(|| Inside::of(pid).ok().flatten())
         .flatten();

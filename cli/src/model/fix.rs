@@ -76,6 +76,9 @@ pub struct FixLimit {
     pub gates: Vec<FixGate>,
     /// Whether it was raised; null while it is only planned
     pub raised: Option<bool>,
+    /// Why it was not, where no gate says so
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
 }
 
 impl FixLimit {
@@ -323,7 +326,7 @@ pub enum FixOutcome {
     Pending,
     /// The kernel refused
     Failed,
-    /// It could not be written to the log, without which it could not be set back
+    /// It could not be written to the log, without which nothing is done
     NotLogged,
 }
 
@@ -338,6 +341,15 @@ impl FixOutcome {
                 | Self::Removed
                 | Self::ClosedLost
                 | Self::ClosedRetired
+        )
+    }
+
+    /// Whether something was done, or begun.
+    #[must_use]
+    pub fn is_done(self) -> bool {
+        !matches!(
+            self,
+            Self::Refused | Self::Vanished | Self::Failed | Self::NotLogged
         )
     }
 
@@ -377,8 +389,7 @@ impl FixOutcome {
             }
             Self::Failed => "Failed: it could not be done, and it is as it was.",
             Self::NotLogged => {
-                "Not done: the log cannot be written, and without it this could not be set back; free some space \
-                 there, or name another folder in MEMGUARD_STATE."
+                "Not done: nothing is touched before the log has a line on it, and that cannot be written."
             }
         }
     }

@@ -56,7 +56,8 @@ impl FixTook {
     pub fn climbed(&mut self, usual: Duration, steps: Vec<FixStep>) {
         self.usual_ms = milliseconds(usual);
         let later = steps.iter().skip(1);
-        self.executor_ms = later.map(|step| step.act_ms + step.log_ms).sum();
+        // `sum` of none is -0.0.
+        self.executor_ms = later.fold(0.0, |sum, step| sum + step.act_ms + step.log_ms);
         self.steps = steps;
     }
 }
@@ -65,4 +66,17 @@ impl FixTook {
 #[must_use]
 pub fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_alone_took_nothing_after_it() {
+        let mut took = FixTook::default();
+        took.climbed(Duration::ZERO, vec![FixStep::default()]);
+        let json = serde_json::to_value(&took).unwrap();
+        assert_eq!(json["executor_ms"].to_string(), "0.0");
+    }
 }

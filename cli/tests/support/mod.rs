@@ -32,6 +32,22 @@ pub fn memguard(folder: &Path) -> Command {
     command
 }
 
+/// The same under a limit on the size of files.
+pub fn limited(folder: &Path, bytes: u64) -> Command {
+    let plain = memguard(folder);
+    let mut command = Command::new("prlimit");
+    command
+        .arg(format!("--fsize={bytes}"))
+        .arg(plain.get_program());
+    for (name, value) in plain.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command
+}
+
 /// What it learns stays in the same private folder.
 pub fn state_folder(folder: &Path) -> PathBuf {
     folder.join("state")

@@ -5,84 +5,42 @@ use std::time::{Duration, Instant};
 
 use super::super::helping::{Clock, Helping};
 use super::super::progress::Progress;
+use super::log::{Kept, Log, caches_at, limit_at};
 use crate::args::{FixArgs, Rate};
 use crate::fix::inside::Inside;
 use crate::fix::ladder::climb;
 use crate::fix::life::Life;
 use crate::fix::pace::{Line, Pace};
-use crate::fix::retire::end_due;
+use crate::fix::retire::{due, end};
 use crate::fix::undo::setting;
 use crate::fix::{caches, limit};
 use crate::model::{
     Fix, FixCache, FixItem, FixLimit, FixOutcome, FixReport, FixTook, Kind, milliseconds,
 };
-use crate::state::audit::{Action, Journal, Setting, read};
+use crate::state::Folder;
+use crate::state::audit::{Action, read};
 use crate::state::pending::pending;
-use crate::state::{Folder, StateError};
 
 /// How long a parked file waits to be touched, unless said otherwise.
 pub const QUARANTINE: Duration = Duration::from_secs(600);
 
-/// The log, and why it could not be written.
-struct Log {
-    journal: Option<Journal>,
-    why_not: Option<StateError>,
-}
-
-impl Log {
-    fn open(pid: i32, process: &str) -> Self {
-        let (journal, why_not) = match Journal::open(pid, process) {
-            Ok(journal) => (Some(journal), None),
-            Err(why) => (None, Some(why)),
-        };
-        Self { journal, why_not }
-    }
-
-    /// Whether the line is kept.
-    fn add(&mut self, at: usize, item: &FixItem) -> bool {
-        self.add_all(&[(at, item, None)])
-    }
-
-    /// Whether these lines are kept.
-    fn add_all(&mut self, lines: &[(usize, &FixItem, Option<Setting>)]) -> bool {
-        let Some(journal) = &mut self.journal else {
-            return false;
-        };
-        let added = journal.add_all(lines);
-        let kept = added.is_ok();
-        self.why_not = added.err().or(self.why_not.take());
-        kept
-    }
-
-    /// What is to be said of it.
-    fn note(self) -> Option<String> {
-        let why = self.why_not?;
-        Some(format!(
-            "{why} What is done is missing there, and what could be set back by it only is not done."
-        ))
-    }
-}
-
-/// Acts on the items. Whether the log has all of it.
+/// Acts on the items, as far as the log can be written. What it has of that.
 pub fn carry_out(
     args: &FixArgs,
     life: &Life,
     (inside, clock): (Option<Inside>, Option<&Clock>),
     plan: &mut FixReport,
-) -> bool {
+) -> Kept {
     let pid = life.pid();
     let mut log = Log::open(pid, plan.process.name());
     // What ends here is not to be parked by the same run.
     let ended = if args.retire {
-        end_quarantine(args, pid, log.journal.as_mut())
+        end_quarantine(args, pid, &mut log)
     } else {
         Vec::new()
     };
     spare(&mut plan.items, &ended);
-    if let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) {
-        limit::raise(pid, limit);
-        log.add(plan.items.len(), &limit_line(limit));
-    }
+    raise(pid, plan, &mut log);
     give_back(life, plan, &mut log);
     let total = plan.items.iter().filter(|item| item.passes()).count();
     let (progress, mut touched) = (Progress::of("Fixing", total), BTreeSet::new());
@@ -112,15 +70,28 @@ pub fn carry_out(
     helping.keep(clock);
     let took = plan.took.get_or_insert_with(FixTook::default);
     took.note_ms = milliseconds(noting.elapsed());
+    let kept = log.kept(plan);
     plan.items.extend(ended);
-    let note = log.note();
-    let logged = note.is_none();
-    plan.notes.extend(note);
-    logged
+    plan.notes.extend(kept.missing());
+    kept
+}
+
+fn raise(pid: i32, plan: &mut FixReport, log: &mut Log) {
+    let at = limit_at(plan);
+    let Some(limit) = plan.limit.as_mut().filter(|limit| limit.passes()) else {
+        return;
+    };
+    if !log.add(at, &limit_line(limit)) {
+        limit.raised = Some(false);
+        limit.detail = Some("nothing is done without the log".to_owned());
+        return;
+    }
+    limit::raise(pid, limit);
+    log.add(at, &limit_line(limit));
 }
 
 fn give_back(life: &Life, plan: &mut FixReport, log: &mut Log) {
-    let first = plan.items.len() + 1;
+    let first = caches_at(plan);
     let total = plan.caches.iter().filter(|cache| cache.passes()).count();
     let progress = Progress::of("Giving memory back, ways done:", total);
     let mut done = 0;
@@ -148,34 +119,35 @@ fn spare(items: &mut [FixItem], ended: &[FixItem]) {
 }
 
 /// What was parked long enough by earlier runs.
-fn end_quarantine(args: &FixArgs, pid: i32, journal: Option<&mut Journal>) -> Vec<FixItem> {
+fn end_quarantine(args: &FixArgs, pid: i32, log: &mut Log) -> Vec<FixItem> {
     let actions = Folder::open().and_then(|folder| read(&folder));
     let parked = pending(&actions.unwrap_or_default()).into_iter();
     let parked = parked.filter(|action| action.action == Fix::Retire);
     let quarantine = args.quarantine.unwrap_or(QUARANTINE);
-    let ended = end_due(parked.collect(), pid, quarantine);
-    if let Some(journal) = journal {
-        for (action, item) in &ended {
-            // One that cannot be kept is asked about again.
-            let _ = journal.write(&Action {
-                at: jiff::Timestamp::now(),
-                outcome: item.outcome,
-                detail: item.detail.clone(),
-                ..action.clone()
-            });
-        }
+    let due = due(parked.collect(), pid, quarantine);
+    let line = |action: &Action, item: Option<&FixItem>| Action {
+        at: jiff::Timestamp::now(),
+        outcome: item.and_then(|item| item.outcome),
+        detail: item.and_then(|item| item.detail.clone()),
+        ..action.clone()
+    };
+    // What cannot be kept stays parked.
+    if due.is_empty() || !log.write(&due.iter().map(|one| line(one, None)).collect::<Vec<_>>()) {
+        return Vec::new();
     }
+    let ended = end(due, pid);
+    let lines = ended.iter().map(|(action, item)| line(action, Some(item)));
+    log.write(&lines.collect::<Vec<_>>());
     ended.into_iter().map(|(_, item)| item).collect()
 }
 
 /// For the log: a limit is no object, so it has words only.
 fn limit_line(limit: &FixLimit) -> FixItem {
-    let raised = limit.raised == Some(true);
     let what = format!("limit on descriptors, {} -> {}", limit.from, limit.to);
     FixItem {
         gates: limit.gates.clone(),
-        outcome: (!raised).then_some(FixOutcome::Failed),
-        detail: raised.then(|| "raised".to_owned()),
+        outcome: (limit.raised == Some(false)).then_some(FixOutcome::Failed),
+        detail: (limit.raised == Some(true)).then(|| "raised".to_owned()),
         ..FixItem::new("", Kind::Files, Fix::None, what)
     }
 }

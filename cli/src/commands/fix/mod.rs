@@ -2,10 +2,11 @@
 //!
 //! - [`look`]: a plan from a fresh look
 //! - [`ask`]: the question to a person
-//! - [`carry`]: what is done, and kept in the log
+//! - [`carry`]: what is done; [`log`]: and what the log has of it
 
 mod ask;
 mod carry;
+mod log;
 mod look;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ use crate::fix::plan::confirm;
 use crate::model::{
     FixCache, FixGate, FixItem, FixLimit, FixOutcome, FixReport, FixTook, milliseconds,
 };
+use log::Kept;
 use look::{Looked, known_ids, look, wish};
 
 /// Between the two looks that must agree.
@@ -54,7 +56,7 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
     if args.dry_run {
         plan.dry_run = true;
         took(&mut plan).whole_ms = milliseconds(begun.elapsed());
-        return shown(args, &plan, ExitCode::SUCCESS);
+        return shown(args, &plan, &Kept::default(), ExitCode::SUCCESS);
     }
     if acts(&plan) {
         let asked = Instant::now();
@@ -69,28 +71,28 @@ pub fn run(args: &FixArgs) -> Result<ExitCode, Error> {
         drop(looking);
         if let Some(change) = life.end() {
             plan.stopped = Some(format!("{change}; nothing was touched"));
-            return shown(args, &plan, ExitCode::from(5));
+            return shown(args, &plan, &Kept::default(), ExitCode::from(5));
         }
         let again = again?;
         plan = confirm(plan, again.plan);
         (inside, clock) = (again.inside, again.clock);
     }
-    let logged = carry::carry_out(args, &life, (inside, clock.as_ref()), &mut plan);
+    let kept = carry::carry_out(args, &life, (inside, clock.as_ref()), &mut plan);
     took(&mut plan).whole_ms = milliseconds(begun.elapsed());
-    shown(args, &plan, code(&plan, logged))
+    shown(args, &plan, &kept, code(&plan, kept.is_whole()))
 }
 
 fn took(plan: &mut FixReport) -> &mut FixTook {
     plan.took.get_or_insert_with(FixTook::default)
 }
 
-fn shown(args: &FixArgs, plan: &FixReport, code: ExitCode) -> Result<ExitCode, Error> {
+fn shown(args: &FixArgs, plan: &FixReport, kept: &Kept, code: ExitCode) -> Result<ExitCode, Error> {
     let text = table_writer(&args.output).fix(plan)?;
     let file = args.output.output.as_deref();
     if plan.dry_run {
         emit(&text, file)?;
     } else {
-        emit_done(&text, file)?;
+        emit_done(&text, file, kept.of_something())?;
     }
     Ok(code)
 }
@@ -133,8 +135,8 @@ fn live(text: &str) -> Result<i32, Error> {
     }
 }
 
-/// 5 when it was stopped, when something was done that the log does not have,
-/// or when of all that was planned nothing was carried out.
+/// 5 when it was stopped, when the log could not be written, or when of all that
+/// was planned nothing was carried out.
 fn code(plan: &FixReport, logged: bool) -> ExitCode {
     let raised = plan
         .limit

@@ -55,8 +55,10 @@ impl Supervisor {
     /// to ignore: what becomes of them is for the program to say.
     pub fn new() -> io::Result<Self> {
         let over = Arc::new(AtomicBool::new(false));
-        // A pipe without a reader stays an error of ours, never our end.
-        for signal in passed_on().filter(|signal| *signal != libc::SIGPIPE) {
+        // A pipe without a reader and a file beyond the limit stay errors of
+        // ours, never our end.
+        let errors = [libc::SIGPIPE, libc::SIGXFSZ];
+        for signal in passed_on().filter(|signal| !errors.contains(signal)) {
             register_conditional_default(signal, Arc::clone(&over))
                 .or_else(|_| register_conditional_shutdown(signal, 128 + signal, over.clone()))?;
         }

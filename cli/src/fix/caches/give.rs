@@ -20,20 +20,25 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Pages go to swap after the call that asks for it.
 const SETTLES: Duration = Duration::from_millis(50);
 
-/// Told of each before and after. Says whether that is kept.
+/// Told of each before and after. Says whether that is kept: nothing is done
+/// without.
 pub type Record<'a> = &'a mut dyn FnMut(usize, &FixCache) -> bool;
 
 /// Does all that the gates let through.
 pub fn give_back(life: &Life, all: &mut [FixCache], record: Record<'_>) {
     let pid = life.pid();
     let mailbox = mailbox_of(pid);
-    let began = Instant::now();
+    let (began, mut is_kept) = (Instant::now(), true);
     for (at, cache) in all.iter_mut().enumerate() {
         if !cache.passes() {
             cache.outcome = Some(FixOutcome::Refused);
             continue;
         }
-        record(at, cache);
+        is_kept = is_kept && record(at, cache);
+        if !is_kept {
+            cache.outcome = Some(FixOutcome::NotLogged);
+            continue;
+        }
         // A target that does not come by for one does not for the others.
         let patience = PATIENCE.saturating_sub(began.elapsed()).max(2 * SETTLES);
         match life.end() {
@@ -41,7 +46,7 @@ pub fn give_back(life: &Life, all: &mut [FixCache], record: Record<'_>) {
             Some(_) => cache.outcome = Some(FixOutcome::Vanished),
         }
         told(cache, life);
-        record(at, cache);
+        is_kept = record(at, cache);
     }
 }
 

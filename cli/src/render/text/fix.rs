@@ -7,7 +7,6 @@ use super::style::{FAINT, GOOD, STRONG, paint};
 use super::table::{Cell, Column, Cut, elastic, left, right, table};
 use super::wrap::wrap;
 use crate::model::{FixGate, FixItem, FixOutcome, FixReport, FixStep};
-use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{bytes, count, span};
 
@@ -48,9 +47,11 @@ pub fn text(fix: &FixReport, layout: Layout) -> String {
     );
     if pass.len() > most {
         let rest = count((pass.len() - most) as u64);
-        let planned = pass.iter().all(|item| item.outcome.is_none());
-        let such = if planned { " that pass" } else { "" };
-        line(&mut out, format_args!("… and {rest} more{such}"));
+        let such = match was_carried_out(fix) {
+            true => format!(": {}", became(pass.iter().skip(most).copied())),
+            false => " that pass".to_owned(),
+        };
+        out.push_str(&wrap(&format!("… and {rest} more{such}"), 0, layout.width));
     }
     if summed_up {
         reasons(&mut out, &shut, layout.width);
@@ -84,6 +85,7 @@ fn head(out: &mut String, fix: &FixReport, width: usize) {
             count(pass),
             count(all as u64)
         ),
+        _ if was_carried_out(fix) => said_of(fix),
         _ => format!(
             "{} of {} objects pass every gate",
             count(pass),
@@ -97,6 +99,46 @@ fn head(out: &mut String, fix: &FixReport, width: usize) {
         Some(rest) => out.push_str(&format!("{}{rest}", paint(STRONG, &name))),
         None => out.push_str(&text),
     }
+}
+
+/// Whether it is more than a plan by now.
+fn was_carried_out(fix: &FixReport) -> bool {
+    fix.stopped.is_some() || fix.items.iter().any(|item| item.outcome.is_some())
+}
+
+/// `12 of 15 objects were fixed; the others: 2 retired, in quarantine, 1 refused`
+fn said_of(fix: &FixReport) -> String {
+    let is_fixed = |item: &&FixItem| item.outcome.is_some_and(FixOutcome::is_fix);
+    let (fixed, others): (Vec<&FixItem>, Vec<&FixItem>) = fix.items.iter().partition(is_fixed);
+    let all = count(fix.items.len() as u64);
+    let rest = became(others.iter().copied());
+    match (fixed.len(), others.len()) {
+        (0, _) => format!("none of {all} objects was fixed: {rest}"),
+        (1, 0) => "the one object was fixed".to_owned(),
+        (_, 0) => format!("all {all} objects were fixed"),
+        (1, _) => format!("1 of {all} objects was fixed; the others: {rest}"),
+        (n, _) => format!(
+            "{} of {all} objects were fixed; the others: {rest}",
+            count(n as u64)
+        ),
+    }
+}
+
+/// How many came to what, the most first.
+fn became<'a>(items: impl Iterator<Item = &'a FixItem>) -> String {
+    let mut counts: BTreeMap<Option<FixOutcome>, u64> = BTreeMap::new();
+    items.for_each(|item| *counts.entry(item.outcome).or_default() += 1);
+    let mut counts: Vec<_> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+    let words = |outcome: Option<FixOutcome>| match outcome {
+        None => "not touched",
+        Some(FixOutcome::Refused) => "refused",
+        Some(outcome) => outcome.words(),
+    };
+    let each = counts
+        .into_iter()
+        .map(|(outcome, n)| format!("{} {}", count(n), words(outcome)));
+    each.collect::<Vec<_>>().join(", ")
 }
 
 /// What refuses objects whatever they are, once.
@@ -238,7 +280,10 @@ fn limit(out: &mut String, fix: &FixReport, width: usize) {
         (Some(gate), _) => format!("not raised: {}", gate.fact),
         (None, None) => format!("{} -> {}, which it may have", limit.from, limit.to),
         (None, Some(true)) => format!("raised from {} to {}", limit.from, limit.to),
-        (None, Some(false)) => "not raised: the kernel refused".to_owned(),
+        (None, Some(false)) => {
+            let why = limit.detail.as_deref().unwrap_or("the kernel refused");
+            format!("not raised: {why}")
+        }
     };
     out.push_str(&wrap(
         &safe(&format!("Limit on descriptors: {said}.")),
@@ -425,6 +470,45 @@ mod tests {
             text.contains("Stopped: it became another program (exec)"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn after_a_run_it_is_said_what_became_of_them_and_no_more_that_they_pass() {
+        let old = || vec![gate("age", true, "old")];
+        let ended = |outcome| {
+            move |fd| FixItem {
+                outcome: Some(outcome),
+                ..item(fd, old())
+            }
+        };
+        let mut items: Vec<FixItem> = (0..25).map(ended(FixOutcome::ClosedByOwner)).collect();
+        items.extend((25..30).map(ended(FixOutcome::Neutered)));
+        let run = FixReport {
+            dry_run: false,
+            ..plan(items)
+        };
+        let said = text(
+            &run,
+            Layout {
+                width: 100,
+                all: false,
+            },
+        );
+        let head = "25 of 30 objects were fixed; the others: 5 neutered";
+        assert!(said.lines().next().unwrap().contains(head), "{said}");
+        let rest = "… and 10 more: 5 closed by its owner, 5 neutered";
+        assert!(said.contains(rest) && !said.contains("pass"), "{said}");
+
+        let items = (0..25).map(|fd| item(fd, old())).collect();
+        let stopped = FixReport {
+            stopped: Some("the process ended; nothing was touched".into()),
+            dry_run: false,
+            ..plan(items)
+        };
+        let said = text(&stopped, Layout::default());
+        let head = "none of 25 objects was fixed: 25 not touched";
+        assert!(said.lines().next().unwrap().contains(head), "{said}");
+        assert!(said.contains("… and 5 more: 5 not touched"), "{said}");
     }
 
     #[test]
