@@ -11,7 +11,9 @@ use std::process::Command;
 use shm_protocol::codes::{Kind, Section};
 use shm_protocol::layout::{DATA_AT, Header};
 use support::segment::Made;
-use support::{assert_refused, code, copy_program, free_pid, json, memguard, run, stderr, stdout};
+use support::{
+    Held, assert_refused, code, copy_program, free_pid, json, memguard, run, stderr, stdout,
+};
 use tempfile::tempdir;
 
 /// What `list` says of records that it cannot read.
@@ -420,7 +422,7 @@ fn a_full_device_is_told_in_a_sentence_by_every_verb() {
 #[test]
 fn a_limit_on_the_size_of_files_is_an_error_and_not_our_end() {
     let folder = tempdir().unwrap();
-    let held = Held::forgetful(folder.path(), &["wait"]);
+    let held = Held::forgetful(folder.path(), &["files", "5", "end"]);
     let word = held.word();
     let limited = |args: &[&str]| {
         let mut command = support::limited(folder.path(), 512);
