@@ -63,20 +63,8 @@ pub fn fixed_pool(random: &mut Random, until: f64) -> Vec<Thing> {
 pub fn living_pool(random: &mut Random, until: f64) -> Vec<Thing> {
     let size = random.between(10.0, 50.0) as usize;
     let most = random.between(300.0, 1800.0);
-    let mut all = Vec::new();
-    for _ in 0..size {
-        let mut born = random.between(0.0, 30.0);
-        while born < until {
-            let life = most * random.between(0.9, 1.0);
-            all.push(Thing {
-                born,
-                ends: born + life,
-                used: Used::Every(random.exponential(60.0)),
-            });
-            born += life;
-        }
-    }
-    all
+    let life = |random: &mut Random| most * random.between(0.9, 1.0);
+    replaced(random, until, (size, 30.0), life, 60.0)
 }
 
 /// Misses get rarer as it fills; entries are touched again now and then.
@@ -177,15 +165,28 @@ pub fn stages(random: &mut Random, until: f64, short_per_second: f64) -> Vec<Thi
 pub fn replacing_cache(random: &mut Random, until: f64) -> Vec<Thing> {
     let cap = random.between(100.0, 500.0) as usize;
     let median = random.between(200.0, 1200.0);
+    let life = |random: &mut Random| random.log_normal(median, 1.0);
+    replaced(random, until, (cap, 60.0), life, 600.0)
+}
+
+/// So many places, filled within so many seconds; another thing takes the place
+/// of each that ends.
+fn replaced(
+    random: &mut Random,
+    until: f64,
+    (places, filled_s): (usize, f64),
+    life: impl Fn(&mut Random) -> f64,
+    used_each_s: f64,
+) -> Vec<Thing> {
     let mut all = Vec::new();
-    for _ in 0..cap {
-        let mut born = random.between(0.0, 60.0);
+    for _ in 0..places {
+        let mut born = random.between(0.0, filled_s);
         while born < until {
-            let life = random.log_normal(median, 1.0);
+            let life = life(random);
             all.push(Thing {
                 born,
                 ends: born + life,
-                used: Used::Every(random.exponential(600.0)),
+                used: Used::Every(random.exponential(used_each_s)),
             });
             born += life;
         }

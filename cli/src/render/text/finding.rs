@@ -90,18 +90,14 @@ pub fn stack(out: &mut String, stack: &[Frame], layout: Layout) {
         line(out, format_args!("{:INDENT$}  {name}{pad}  {at}", ""));
     }
     if stack.len() > shown {
-        line(
-            out,
-            format_args!(
-                "{:INDENT$}  {}",
-                "",
-                paint(
-                    FAINT,
-                    format!("… {} more calls (--all)", stack.len() - shown)
-                )
-            ),
-        );
+        let more = format!("… {} more calls (--all)", stack.len() - shown);
+        remark(out, more);
     }
+}
+
+/// A remark under a list.
+fn remark(out: &mut String, text: String) {
+    line(out, format_args!("{:INDENT$}  {}", "", paint(FAINT, text)));
 }
 
 fn unused(open: &Resource) -> &'static str {
@@ -179,16 +175,9 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
         );
     }
     if finding.resources.len() > shown {
-        line(
+        remark(
             out,
-            format_args!(
-                "{:INDENT$}  {}",
-                "",
-                paint(
-                    FAINT,
-                    format!("… and {} more", finding.resources.len() - shown)
-                )
-            ),
+            format!("… and {} more", finding.resources.len() - shown),
         );
     }
 }
