@@ -354,6 +354,35 @@ fn a_program_that_sigpipe_would_kill_is_hung_up_on_and_lives() {
     server.assert_none_half_closed();
     assert_eq!(server.told(b"flood", 6), "took 0");
     server.assert_serves();
+    // What is left of them is no leak that anything could be done about.
+    let ended = server.report_of("connect_upstream");
+    assert_eq!(
+        (&ended["verdict"], &ended["count"]),
+        (&"held".into(), &30.into())
+    );
+    assert_eq!(ended["ended_by_fix"], true, "{ended}");
+    let said = ended["summary"].as_str().unwrap();
+    assert!(
+        said.contains("ended by memguard; their numbers are still held"),
+        "{said}"
+    );
+    assert_eq!(ended["resources"].as_array().unwrap().len(), 30);
+    let (exit, again) = server.fix(&["--yes"]);
+    assert_eq!(
+        (exit, &again["items"]),
+        (0, &Value::Array(vec![])),
+        "{again}"
+    );
+    // What leaks on is told apart from them.
+    assert_eq!(server.told(b"again", 6), "forgot");
+    let report = support::report(server.dir(), &server.held.word());
+    let findings = report["findings"].as_array().unwrap().iter();
+    let told: Vec<(&Value, &Value)> = findings
+        .filter(|one| is_made_by(one, "connect_upstream"))
+        .map(|one| (&one["verdict"], &one["count"]))
+        .collect();
+    assert!(told.contains(&(&"held".into(), &30.into())), "{report}");
+    assert!(told.len() > 1, "{report}");
     server.held.kill();
 }
 
@@ -700,6 +729,36 @@ fn a_log_that_is_full_half_way_stops_the_fix_and_what_it_lacks_is_said() {
     server.held.kill();
 }
 
+#[test]
+fn what_is_set_back_and_not_in_the_log_is_said_to_be_missing_there() {
+    const LIMIT: usize = 1 << 20;
+    let server = Server::start("timers", 1);
+    server.blame("start_timer");
+    std::thread::sleep(Duration::from_millis(300));
+    let (exit, report) = server.fix(&["--yes", "--kind", "timers"]);
+    assert_fixed((exit, &report), "disarmed", 1);
+    let log = std::fs::read_to_string(log_of(&server)).unwrap();
+    let junk = "x".repeat(LIMIT - 10 - log.len());
+    std::fs::write(log_of(&server), log + &junk + "\n").unwrap();
+    let undone = support::limited(server.dir(), LIMIT as u64)
+        .args(["undo", "--format", "json", &server.held.word()])
+        .output()
+        .unwrap();
+    assert_eq!(code(&undone), 5, "{}", stderr(&undone));
+    let report: Value = serde_json::from_slice(&undone.stdout).unwrap();
+    let item = &report["items"][0];
+    assert_eq!(item["outcome"], "restored", "{item}");
+    assert!(
+        item["detail"]
+            .as_str()
+            .unwrap()
+            .contains("the log lacks that")
+    );
+    let off = "it_value: (0, 0)it_interval: (0, 0)";
+    assert_ne!(timer_lines(server.held.pid), [off]);
+    server.held.kill();
+}
+
 fn log_of(server: &Server) -> std::path::PathBuf {
     support::state_folder(server.dir()).join("actions.jsonl")
 }
@@ -808,6 +867,37 @@ fn timers_are_stopped_logged_and_set_back() {
         "{all:?}"
     );
     assert_refused(&run(server.dir(), &["undo", &id]), 2, "can be set back");
+    server.held.kill();
+}
+
+#[test]
+fn of_two_fixes_at_once_each_counts_the_timers_that_it_stopped() {
+    const COUNT: usize = 30;
+    let server = Server::start("timers", COUNT);
+    server.blame("start_timer");
+    std::thread::sleep(Duration::from_millis(300));
+    let fix = |rate| server.fix(&["--yes", "--kind", "timers", "--rate", rate]).1;
+    let both = std::thread::scope(|scope| {
+        let slow = scope.spawn(|| fix("2"));
+        // It has planned for all of them, and stops them one by one.
+        let begun = Instant::now();
+        while !log_of(&server).exists() && begun.elapsed() < Duration::from_secs(60) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        [fix("unlimited"), slow.join().unwrap()]
+    });
+    let of_both = |outcome| -> usize {
+        let each = both.iter().map(|report| outcomes(report, outcome).len());
+        each.sum()
+    };
+    assert_eq!(of_both("disarmed"), COUNT, "{both:?}");
+    assert_eq!(of_both("vanished"), 0, "{both:?}");
+    assert!(of_both("by-another") > 0, "{both:?}");
+    let off = "it_value: (0, 0)it_interval: (0, 0)";
+    assert_eq!(timer_lines(server.held.pid), [off; COUNT]);
+    let undo = ["undo", "--format", "json", &server.held.word()];
+    let undone = json(server.dir(), &undo);
+    assert_eq!(outcomes(&undone, "restored").len(), COUNT, "{undone}");
     server.held.kill();
 }
 

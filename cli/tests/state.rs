@@ -354,6 +354,43 @@ fn without_a_state_folder_a_report_has_one_note_more() {
 }
 
 #[test]
+fn a_label_says_for_which_script_it_is() {
+    let folder = tempdir().unwrap();
+    let at = folder.path();
+    let script = at.join("app.py");
+    let opens = "import os\nkept = [os.open('/dev/null', os.O_RDONLY) for _ in range(9)]\n\
+                 print('READY', os.getpid(), flush=True)\ninput()\n";
+    fs::write(&script, opens).unwrap();
+    let python = Path::new("/usr/bin/python3");
+    let held = Held::watched(at, python, &[script.to_str().unwrap()]);
+    let told = report(at, &held.word());
+    let mut found = told["findings"].as_array().unwrap().iter();
+    // There may be several: they go different ways through the interpreter.
+    let is_opened = |one: &&Value| one["kind"] == "files";
+    let opened = found.find(is_opened);
+    let id = opened.unwrap_or_else(|| panic!("{told}"))["id"]
+        .as_str()
+        .unwrap();
+    let other = "files-0000000000000001";
+    assert_eq!(code(&run(at, &["label", "leak", id])), 0);
+    assert_eq!(code(&run(at, &["label", "ok", other, &held.word()])), 0);
+    held.kill();
+    let labels = json(at, &["label", "list", "--format", "json"]);
+    let labels = labels["labels"].as_array().unwrap();
+    let title = format!("python3 {}", script.display());
+    assert!(
+        labels.iter().all(|label| label["title"] == *title),
+        "{labels:?}"
+    );
+    let text = stdout(&run(at, &["label", "list"]));
+    assert_eq!(
+        text.matches(&format!("only in {title}")).count(),
+        2,
+        "{text}"
+    );
+}
+
+#[test]
 fn many_writers_at_once_lose_nothing() {
     let folder = tempdir().unwrap();
     let at = folder.path();

@@ -8,12 +8,14 @@ use crate::model::{FixItem, FixOutcome};
 use crate::snapshot::{Identity, Snapshot};
 use crate::state::State;
 use crate::state::helped::Ended;
+use crate::state::hung_up::HungUp;
 
 /// What is being ended.
 #[derive(Debug, Default)]
 pub struct Helping {
     acted: BTreeMap<usize, Instant>,
     ended: Vec<(Ended, Instant)>,
+    hung_up: Vec<HungUp>,
 }
 
 /// Which process it is, and what time it is there.
@@ -46,11 +48,12 @@ impl Helping {
     /// Told of an item before it is touched and once something came of it.
     pub fn saw(&mut self, at: usize, item: &FixItem) {
         let acted = *self.acted.entry(at).or_insert_with(Instant::now);
-        use FixOutcome::{ClosedByOwner, ClosedLost, Removed};
+        use FixOutcome::{ClosedByOwner, ClosedLost, Neutered, Removed};
         let is_life = match item.outcome {
             Some(ClosedByOwner) => true,
             // Nobody counts lives of these.
             Some(ClosedLost | Removed) => false,
+            Some(Neutered) => return self.hung_up.extend(hung_up(item)),
             _ => return,
         };
         if let Some(born_ms) = item.born_ms {
@@ -66,7 +69,8 @@ impl Helping {
 
     /// Keeps it with what is known of the process.
     pub fn keep(self, clock: Option<&Clock>) {
-        let Some(clock) = clock.filter(|_| !self.ended.is_empty()) else {
+        let nothing = self.ended.is_empty() && self.hung_up.is_empty();
+        let Some(clock) = clock.filter(|_| !nothing) else {
             return;
         };
         let ended = |(ended, acted): (Ended, Instant)| Ended {
@@ -74,6 +78,16 @@ impl Helping {
             ..ended
         };
         let all: Vec<Ended> = self.ended.into_iter().map(ended).collect();
-        State::open().helped(&clock.identity, &all);
+        State::open().helped(&clock.identity, &all, &self.hung_up);
     }
+}
+
+/// What is still held of it.
+fn hung_up(item: &FixItem) -> Option<HungUp> {
+    Some(HungUp {
+        finding: item.finding.clone(),
+        fd: item.fd?,
+        object: item.object,
+        born_ms: item.born_ms?,
+    })
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::names::names;
+use crate::detect::model::Why;
 use crate::detect::{
     Context, Found, Label, Symbolise, Wanted, find_all, finding_id, place, report_on,
 };
@@ -29,7 +30,7 @@ impl Judged {
         let mut symbols = names(snapshot, no_symbols);
         let found = find_all(snapshot, wanted, &context);
         let decisions = if is_everything(wanted) && context.labels.is_empty() {
-            found.iter().map(decision).collect()
+            of_all(&found)
         } else {
             decisions(snapshot, wanted, known)
         };
@@ -78,8 +79,13 @@ fn decisions(snapshot: &Snapshot, wanted: &Wanted, known: &Known) -> Vec<Decisio
         all: true,
         ..wanted.clone()
     };
-    let found = find_all(snapshot, &everything, &context);
-    found.iter().map(decision).collect()
+    of_all(&find_all(snapshot, &everything, &context))
+}
+
+/// Of a site only what the numbers say: of what a fix has ended they say nothing.
+fn of_all(found: &[Found]) -> Vec<Decision> {
+    let judged = found.iter().filter(|one| one.decision.why != Why::HungUp);
+    judged.map(decision).collect()
 }
 
 /// Whether no site is left out. On a large heap looking twice would take long.

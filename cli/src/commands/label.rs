@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use jiff::Timestamp;
 
 use super::common::{emit, emit_error, writer_for};
-use super::learn::{program_key, programs};
+use super::learn::{program_called, programs};
 use crate::args::{LabelAction, LabelArgs, LabelListArgs, LabelledArgs};
 use crate::detect::Label;
 use crate::error::Error;
 use crate::model::{Labelled, Labels};
 use crate::state::labels::{self, Entry, is_finding_id};
-use crate::state::recall::programs_with;
+use crate::state::recall::{programs_with, title_of};
 use crate::state::{Folder, StateError};
 
 /// Runs the verb.
@@ -25,14 +25,16 @@ pub fn run(args: &LabelArgs) -> Result<ExitCode, Error> {
 }
 
 fn say(what: &LabelledArgs, label: Label) -> Result<ExitCode, Error> {
-    let program = match (checked(what)?, label) {
+    let named = match (checked(what)?, label) {
         (None, Label::Leak) => Some(only_program(&what.finding)?),
-        (program, _) => program,
+        (named, _) => named,
     };
+    let (program, title) = named.unzip();
     let entry = Entry {
         id: what.finding.clone(),
         label,
         program,
+        title: title.flatten(),
         at: Timestamp::now(),
     };
     change(|labels| labels.set(entry))?;
@@ -49,7 +51,7 @@ fn say(what: &LabelledArgs, label: Label) -> Result<ExitCode, Error> {
 }
 
 fn clear(what: &LabelledArgs) -> Result<ExitCode, Error> {
-    let program = checked(what)?;
+    let program = checked(what)?.map(|(key, _)| key);
     let cleared = change(|labels| labels.clear(&what.finding, program.as_deref()))?;
     let text = match cleared {
         0 => "had no label",
@@ -59,22 +61,26 @@ fn clear(what: &LabelledArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The program that is meant; none without a target.
-fn checked(what: &LabelledArgs) -> Result<Option<String>, Error> {
+/// The program that is meant, and what it is called; none without a target.
+fn checked(what: &LabelledArgs) -> Result<Option<(String, Option<String>)>, Error> {
     if !is_finding_id(&what.finding) {
         return Err(StateError::NoSuchFinding(what.finding.clone()).into());
     }
-    what.target.as_deref().map(program_key).transpose()
+    what.target.as_deref().map(program_called).transpose()
 }
 
 /// The program that a finding is of. In an interpreter all scripts share the
 /// ids of what it makes, and what leaks in one of them may be held in others.
-fn only_program(finding: &str) -> Result<String, Error> {
+fn only_program(finding: &str) -> Result<(String, Option<String>), Error> {
     let (folder, mut notes) = (Folder::open()?, Vec::new());
-    let known = programs_with(&folder, &folder.lock()?, finding, &mut notes)?;
+    let lock = folder.lock()?;
+    let known = programs_with(&folder, &lock, finding, &mut notes)?;
     let mut known = known.into_iter();
     let found = match (known.next(), known.count()) {
-        (Some(one), 0) => return Ok(one),
+        (Some(one), 0) => {
+            let title = title_of(&folder, &lock, &one, &mut notes)?;
+            return Ok((one, title));
+        }
         (None, _) => "No report told of this finding yet".to_owned(),
         (_, more) => format!("{} programs have this finding", more + 1),
     };
@@ -108,12 +114,11 @@ fn list(how: &LabelListArgs) -> Result<ExitCode, Error> {
         let place = known
             .iter()
             .find_map(|program| program.sites.get(&entry.id)?.place.clone());
+        let program = entry.program.as_ref().and_then(program);
+        let learned = program.map(|program| program.title.clone());
         Labelled {
-            name: entry
-                .program
-                .as_ref()
-                .and_then(program)
-                .map(|program| program.name.clone()),
+            name: program.map(|program| program.name.clone()),
+            title: entry.title.or(learned.filter(|title| !title.is_empty())),
             id: entry.id,
             label: entry.label,
             build: entry.program,

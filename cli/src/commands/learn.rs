@@ -68,12 +68,18 @@ pub fn programs(
 
 /// The build of an executable, or of a process or snapshot.
 pub fn program_key(text: &str) -> Result<String, Error> {
+    Ok(program_called(text)?.0)
+}
+
+/// The same with what a person knows it by, where that is more than its file.
+pub fn program_called(text: &str) -> Result<(String, Option<String>), Error> {
     match executable(Path::new(text)) {
-        Some(key) => Ok(key),
+        Some(key) => Ok((key, None)),
         None => {
             let snapshot = of_target(resolve(text)?)?;
-            let identity = snapshot.identity.map(|identity| identity.program);
-            identity.ok_or_else(|| StateError::Unknown(text.to_owned()).into())
+            let identity = snapshot.identity;
+            let named = identity.map(|one| (one.program.clone(), Some(one.title())));
+            named.ok_or_else(|| StateError::Unknown(text.to_owned()).into())
         }
     }
 }

@@ -157,7 +157,7 @@ pub fn settle(one: &mut Observed, wanted: &Wanted, known: &Known) {
         let before = Earlier::of(&one.snapshot);
         std::thread::sleep(MOMENT);
         if again(&mut one.snapshot, &before) {
-            known.process.helped.correct(&mut one.snapshot);
+            known.process.correct(&mut one.snapshot);
         }
     }
 }

@@ -56,6 +56,7 @@ pub fn id_of(kind: Kind, key: u64) -> String {
 #[must_use]
 pub fn obey(decision: Decision, label: Option<&Label>) -> Decision {
     let (verdict, confidence) = match label {
+        Some(Label::Leak) if decision.why == Why::HungUp => return decision,
         None => return decision,
         Some(Label::Ok) => (Verdict::Held, None),
         Some(Label::Leak) => (Verdict::Leak, Some(1.0)),
@@ -125,6 +126,18 @@ impl Decision {
             },
             confidence: None,
             ..self
+        }
+    }
+
+    /// What a fix has ended, and whose owner has not closed it: nothing that a
+    /// person's word on the rest would change.
+    #[must_use]
+    pub fn hung_up() -> Self {
+        Self {
+            verdict: Verdict::Held,
+            why: Why::HungUp,
+            confidence: None,
+            chance: 1.0,
         }
     }
 

@@ -10,6 +10,9 @@ use crate::units::{count, life, span};
 /// and its evidence says so.
 const STILL_TOLD_MS: u64 = 1000;
 
+const HUNG_UP: &str = "`memguard fix` ended these connections in both directions, and the kernel shows none by now; \
+                       the numbers stay taken until the program closes them or ends.";
+
 /// One fact each.
 #[must_use]
 pub fn evidence(words: &Words<'_>, snapshot: &Snapshot, lives: Option<&Lifetimes>) -> Vec<String> {
@@ -17,6 +20,11 @@ pub fn evidence(words: &Words<'_>, snapshot: &Snapshot, lives: Option<&Lifetimes
     let mut facts: Vec<String> = lives.map(lived).into_iter().collect();
     if is_stale(words) {
         facts.push("The kernel lists them in two looks, 100 ms apart.".to_owned());
+        return facts;
+    }
+    if found.decision.why == Why::HungUp {
+        facts.push(HUNG_UP.to_owned());
+        facts.extend(states(snapshot, &found.descriptors));
         return facts;
     }
     facts.extend(removed(words));

@@ -208,8 +208,8 @@ fn leave_out_small(found: &mut Vec<Found>, snapshot: &Snapshot) -> usize {
     before - found.len()
 }
 
-/// All sites of a kind are judged together. One may give two findings: what
-/// is proven, and the rest.
+/// All sites of a kind are judged together. One may give three findings: what
+/// is proven, what a fix has ended but for the number, and the rest.
 fn of_kind(
     snapshot: &Snapshot,
     kind: Kind,
@@ -220,7 +220,9 @@ fn of_kind(
     let look = context.looks.number;
     let measure =
         |one: &Candidate| model::measure(&one.data(snapshot, kind, wanted, context), look);
-    let (mut proven, mut rest) = (Vec::new(), Vec::new());
+    let (mut proven, mut hung_up, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let is_hung_up =
+        |held: Held| matches!(held, Held::Descriptor(open) if snapshot.descriptors[open].hung_up);
     for at in sites {
         let site = &snapshot.sites.all[*at];
         let proof = close_wait::proven(snapshot, site, wanted);
@@ -239,8 +241,10 @@ fn of_kind(
             Held::Thing(thing) => things::is_proven(&snapshot.things[thing]),
         };
         rest.push(Candidate::of(snapshot, *at, kind, wanted, |held| {
-            !is_proven(held)
+            !is_proven(held) && !is_hung_up(held)
         }));
+        let ended = Candidate::of(snapshot, *at, kind, wanted, is_hung_up);
+        hung_up.extend(Some(ended).filter(|one| !one.descriptors.is_empty()));
         // Blocks are neither: no proof speaks of them.
         if !proof.is_empty() || !site.live.things.is_empty() {
             let certain = Candidate::of(snapshot, *at, kind, wanted, is_proven);
@@ -253,6 +257,10 @@ fn of_kind(
         let measured = measure(&one);
         (one, measured, Decision::proven())
     });
+    let hung_up = hung_up.into_iter().map(|one| {
+        let measured = measure(&one);
+        (one, measured, Decision::hung_up())
+    });
     let judged = rest.into_iter().zip(measured).zip(decisions);
     let judged = judged.map(|((one, measured), decision)| {
         let id = decide::id_of(kind, snapshot.sites.all[one.site].key);
@@ -261,6 +269,7 @@ fn of_kind(
     });
     let all = proven
         .chain(judged)
+        .chain(hung_up)
         .filter(|(one, ..)| !one.holdings.is_empty());
     all.map(|(one, measured, decision)| {
         let id = decide::id_of(kind, snapshot.sites.all[one.site].key);

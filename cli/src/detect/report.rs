@@ -142,6 +142,7 @@ fn finding(
         summary: sentence::summary(&words),
         evidence: evidence::evidence(&words, snapshot, lives.as_ref()),
         labelled: found.decision.why == Why::Labelled,
+        ended_by_fix: found.decision.why == Why::HungUp,
         labels: Vec::new(),
         lifetimes: lives,
         survival: survival(snapshot, found, site),

@@ -32,6 +32,9 @@ pub fn summary(words: &Words<'_>) -> String {
         return stale(words);
     }
     let (verdict, why) = (words.found.verdict(), words.found.decision.why);
+    if why == Why::HungUp {
+        return hung_up(words);
+    }
     let parts = match (verdict, why) {
         (Verdict::Early, _) => vec![held(words), outlook(words)],
         (Verdict::Held, Why::LastLook) => vec![held(words), outlook(words)],
@@ -71,6 +74,17 @@ fn stale(words: &Words<'_>) -> String {
         "{n} epoll {noun} from {place} {verb} stale: {what}, while what was registered is still open elsewhere, so \
          that epoll_wait goes on telling of it."
     )
+}
+
+/// What a fix has ended and its owner has not closed.
+fn hung_up(words: &Words<'_>) -> String {
+    let (n, place) = (words.found.count, words.place);
+    let (verb, number) = match n {
+        1 => ("was", "its number is"),
+        _ => ("were", "their numbers are"),
+    };
+    let what = nouns(words, n);
+    format!("{what} from {place} {verb} ended by memguard; {number} still held.")
 }
 
 /// `descriptors run out in 9 h`

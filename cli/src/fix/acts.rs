@@ -82,7 +82,7 @@ impl Means {
         set.retain_mut(|(at, timer, before)| match stop(timer) {
             Ok((outcome, was)) => {
                 items[*at].outcome = Some(outcome);
-                let is_anew = is_set_anew(before, &was);
+                let is_anew = outcome == FixOutcome::Disarmed && is_set_anew(before, &was);
                 *before = was;
                 is_anew
             }
@@ -133,9 +133,11 @@ fn lines<'a>(items: &'a [FixItem], set: &'a [(usize, OwnedFd, Itimerspec)]) -> V
 fn stop(timer: &OwnedFd) -> Result<(FixOutcome, Itimerspec), Untouched> {
     let before = outside::disarm(timer.as_fd())?;
     let now = timerfd_gettime(timer)?;
-    let outcome = match is_off(&now) {
-        true => FixOutcome::Disarmed,
-        false => FixOutcome::Failed,
+    let outcome = match (is_off(&before), is_off(&now)) {
+        // Somebody was faster, or it has just run out.
+        (true, _) => FixOutcome::Vanished,
+        (false, true) => FixOutcome::Disarmed,
+        (false, false) => FixOutcome::Failed,
     };
     Ok((outcome, before))
 }
@@ -243,6 +245,20 @@ mod tests {
         assert_eq!(settings, 2);
         assert!(!timers.iter().any(runs));
         assert!(stopped.iter().all(is(FixOutcome::Disarmed)));
+    }
+
+    #[test]
+    fn a_timer_that_somebody_else_stops_in_between_is_not_counted_as_stopped_here() {
+        let timer = armed(HOUR);
+        let mut items = [item(&timer, Fix::Disarm)];
+        let mut lines = Vec::new();
+        act(&mut items, &mut |kept| {
+            lines.extend(kept.iter().map(|line| line.item.outcome));
+            outside::disarm(timer.as_fd()).unwrap();
+            true
+        });
+        assert_eq!(items[0].outcome, Some(FixOutcome::Vanished));
+        assert_eq!(lines, [None], "nothing but that it was tried");
     }
 
     #[test]

@@ -40,6 +40,12 @@ impl Again {
         }
     }
 
+    /// When the first of the two looks was.
+    #[must_use]
+    pub fn first_look(&self) -> Timestamp {
+        self.first_look
+    }
+
     /// Which of these are used after all, or held by somebody new, and how that
     /// shows.
     #[must_use]

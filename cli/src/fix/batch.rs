@@ -128,6 +128,10 @@ impl Insider {
         for (at, stopped) in kept.iter().zip(stopped) {
             let item = &mut items[*at];
             match stopped {
+                // Somebody was faster.
+                Ok(Answered::Set(was)) if is_off(&was) => {
+                    item.outcome = Some(FixOutcome::Vanished);
+                }
                 Ok(Answered::Set(_)) => {}
                 Ok(Answered::Not(FixOutcome::Pending)) => pending(item),
                 Ok(Answered::Not(outcome)) => item.outcome = Some(outcome),

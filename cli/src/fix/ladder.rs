@@ -10,6 +10,7 @@ use super::hangup;
 use super::inside::Inside;
 use super::life::{Change, Life};
 use super::means::{Means, give_up};
+use super::others;
 use super::pace::Pace;
 use super::watch::{Harm, Pulse};
 use crate::model::{Fix, FixItem, FixOutcome, FixReport, FixStep, FixTook, milliseconds};
@@ -133,6 +134,14 @@ impl<'a> Climber<'a> {
         took.items = touched.len();
         took.act_ms = milliseconds(acting.saturating_sub(written));
         self.verify(plan, &others, &touched, pace);
+        let since = self.again.first_look();
+        others::tell(
+            &mut plan.items,
+            &touched,
+            &self.means.dir,
+            since,
+            pace.run(),
+        );
         let known = begun.elapsed();
         let written_down = pace.begun(&touched);
         pace.keep_all(&plan.items, &written_down);

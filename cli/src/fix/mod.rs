@@ -21,7 +21,8 @@
 //!   its [`mailbox`]
 //! - [`means`]: the ways to a process; [`acts`]: what is done from outside, in
 //!   batches; [`ends`]: connections, a few at a time
-//! - [`again`]: asks once more, shortly before objects are touched
+//! - [`again`]: asks once more, shortly before objects are touched;
+//!   [`others`]: what another fix did meanwhile
 //! - [`pace`]: how fast, and the log that goes ahead
 //! - [`retire`]: parks unused files, closes them after a quarantine
 //! - [`batch`]: many of those at once, each verified
@@ -52,6 +53,7 @@ pub mod losing;
 pub mod lost;
 pub mod mailbox;
 pub mod means;
+pub mod others;
 pub mod outside;
 pub mod owners;
 pub mod pace;

@@ -36,6 +36,7 @@ pub struct Pace<'a> {
     logging: Duration,
     begun: HashSet<usize>,
     is_broken: bool,
+    run: String,
 }
 
 impl<'a> Pace<'a> {
@@ -49,7 +50,23 @@ impl<'a> Pace<'a> {
             logging: Duration::ZERO,
             begun: HashSet::new(),
             is_broken: false,
+            run: String::new(),
         }
+    }
+
+    /// The same, whose lines go by this name.
+    #[must_use]
+    pub fn of_run(self, run: &str) -> Self {
+        Self {
+            run: run.to_owned(),
+            ..self
+        }
+    }
+
+    /// The name that its lines go by.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.run
     }
 
     /// Keeps lines. Where they are not kept, nothing more is to be begun.

@@ -322,6 +322,8 @@ pub enum FixOutcome {
     Refused,
     /// It was gone or another by the time
     Vanished,
+    /// Another fix stopped it meanwhile
+    ByAnother,
     /// The program has not come by yet
     Pending,
     /// The kernel refused
@@ -349,7 +351,7 @@ impl FixOutcome {
     pub fn is_done(self) -> bool {
         !matches!(
             self,
-            Self::Refused | Self::Vanished | Self::Failed | Self::NotLogged
+            Self::Refused | Self::Vanished | Self::ByAnother | Self::Failed | Self::NotLogged
         )
     }
 
@@ -381,7 +383,10 @@ impl FixOutcome {
             Self::Restored => "Restored: it is what it was before it was touched.",
             Self::Refused => "Refused: a gate was shut, and it was not touched.",
             Self::Vanished => {
-                "Gone by itself: it was closed, or its number named something else, before its turn."
+                "Gone by itself: it was closed, ran no more, or its number named something else, before its turn."
+            }
+            Self::ByAnother => {
+                "Stopped by another fix, which was faster: it is counted there, and `memguard undo` sets it back."
             }
             Self::Pending => {
                 "Pending: the program has not answered, and nothing of it is left waiting in the program but an \
@@ -409,6 +414,7 @@ impl FixOutcome {
             Self::Restored => "restored",
             Self::Refused => "refused: gate",
             Self::Vanished => "gone by itself",
+            Self::ByAnother => "stopped by another fix",
             Self::Pending => "pending (idle)",
             Self::Failed => "failed",
             Self::NotLogged => "not done: no log",

@@ -96,6 +96,9 @@ pub struct Labelled {
     pub build: Option<String>,
     /// That build's file name, where it is known
     pub name: Option<String>,
+    /// The same with what it runs, if it is an interpreter
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// Where the finding is, where that is known
     pub place: Option<String>,
     /// When it was said

@@ -257,6 +257,9 @@ pub struct Finding {
     /// A person said so
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub labelled: bool,
+    /// A fix has ended them; only their numbers are still held
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended_by_fix: bool,
     /// How many are held, estimated where sampled
     pub count: u64,
     /// Their bytes, where they have any

@@ -262,6 +262,11 @@ fn identity(header: &HeaderInfo, process: &Process) -> Identity {
         called: Identity::called_of(&header.executable, comm, first_word),
         program: Identity::program_of(process.build_id.as_deref(), &header.executable)
             + &Identity::script_of(&header.executable, &header.cmdline, header.folder_hash),
+        script: Identity::told(&header.executable, &header.cmdline)
+            .unwrap_or_default()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
     }
 }
 

@@ -48,6 +48,9 @@ pub struct Descriptor {
     pub placed: bool,
     /// Mapped by mmap(2)
     pub mapped: bool,
+    /// A fix has ended its connection, and only the number is still held; known
+    /// by what that fix kept
+    pub hung_up: bool,
     /// What the kernel said
     pub fact: Option<FdFact>,
 }
@@ -174,6 +177,7 @@ fn from_row(row: &DescriptorInfo, fact: Option<&FdFact>) -> Option<Descriptor> {
         origin_known: true,
         stdio: row.info.flags & fd_flag::STDIO != 0,
         still_since_ms: None,
+        hung_up: false,
         duplicated: row.info.flags & fd_flag::DUPLICATED != 0,
         copy_of: row.info.source.and_then(|fd| i32::try_from(fd).ok()),
         elsewhere: row.info.flags & fd_flag::SENT != 0

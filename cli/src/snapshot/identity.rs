@@ -22,7 +22,12 @@ pub struct Identity {
     pub called: String,
     /// The build: a build id, or a name made of the path where it has none
     pub program: String,
+    /// Of an interpreter the words that say what it runs
+    pub script: Vec<String>,
 }
+
+/// Characters of what an interpreter runs, at most: code may be among it.
+const MOST_SHOWN: usize = 60;
 
 impl Identity {
     /// Pid namespace, pid and start, as a file can be named.
@@ -48,6 +53,19 @@ impl Identity {
     #[must_use]
     pub fn program_name(&self) -> &str {
         file_name(&self.called)
+    }
+
+    /// The same, and of an interpreter what it runs: `python3.11 app.py`.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let words = self.script.join(" ");
+        let mut shown: String = words.chars().take(MOST_SHOWN).collect();
+        if shown.len() < words.len() {
+            shown.push('…');
+        }
+        format!("{} {shown}", self.program_name())
+            .trim_end()
+            .to_owned()
     }
 
     /// The path that the program was started by, where that is a link to its
@@ -80,14 +98,19 @@ impl Identity {
     /// started unless they name a file wherever that is. Else nothing.
     #[must_use]
     pub fn script_of(executable: &str, cmdline: &[String], folder_hash: u64) -> String {
-        let words = cmdline.get(1..).unwrap_or_default();
-        script::of(file_name(executable), words).map_or_else(String::new, |told| {
+        Self::told(executable, cmdline).map_or_else(String::new, |told| {
             let mut text = told.join("\0");
             if folder_hash != 0 && !told.iter().any(|word| word.starts_with('/')) {
                 text += &format!("\0{folder_hash:x}");
             }
             format!("{:016x}", crate::state::sealed::hash(text.as_bytes()))
         })
+    }
+
+    /// The words that tell what an interpreter runs.
+    #[must_use]
+    pub fn told<'a>(executable: &str, cmdline: &'a [String]) -> Option<Vec<&'a str>> {
+        script::of(file_name(executable), cmdline.get(1..).unwrap_or_default())
     }
 
     /// The build by its id in hex, or by its path where it has none.
@@ -150,11 +173,16 @@ mod tests {
             executable: "/opt/app".into(),
             called: "/opt/app".into(),
             program: "ab".into(),
+            script: Vec::new(),
         };
         assert_eq!(Identity::parse(&identity.name()), Some((7, 42, 9)));
         assert_eq!(Identity::parse("7.42"), None);
         assert_eq!(Identity::parse("7.42.9.1"), None);
         assert_eq!(identity.program_name(), "app");
+        assert_eq!(identity.title(), "app");
+        let script = ["-c", &"x".repeat(99)].map(str::to_owned).to_vec();
+        let of_code = Identity { script, ..identity };
+        assert_eq!(of_code.title(), format!("app -c {}…", "x".repeat(57)));
     }
 
     #[test]

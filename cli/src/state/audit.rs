@@ -116,6 +116,12 @@ impl Journal {
         })
     }
 
+    /// What the ids of its lines begin with.
+    #[must_use]
+    pub fn run(&self) -> &str {
+        &self.run
+    }
+
     /// Adds a line on the item with that index in the plan.
     ///
     /// # Errors

@@ -23,6 +23,9 @@ pub struct Entry {
     pub label: Label,
     /// Of which program alone; of any when null
     pub program: Option<String>,
+    /// What a person knows that program by
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
     /// When
     pub at: Timestamp,
 }
@@ -116,6 +119,7 @@ mod tests {
             id: id.into(),
             label,
             program: program.map(Into::into),
+            title: None,
             at: Timestamp::UNIX_EPOCH,
         }
     }

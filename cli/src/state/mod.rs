@@ -18,6 +18,7 @@ pub mod closed;
 pub mod error;
 pub mod folder;
 pub mod helped;
+pub mod hung_up;
 pub mod labels;
 pub mod peaks;
 pub mod pending;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::closed::closed;
 use super::helped::{Ended, Helped};
+use super::hung_up::{AllHungUp, HungUp};
 use super::program::{Lesson, increment};
 use super::sharpen::Earlier;
 use crate::detect::{Looks, Wanted, finding_id};
@@ -31,6 +32,9 @@ pub struct ProcessMemory {
     /// Its build
     #[serde(default)]
     pub program: String,
+    /// What a person knows that by
+    #[serde(default)]
+    pub title: String,
     /// What the last look saw
     pub earlier: Earlier,
     /// Counted looks, by the floor on ages that they had
@@ -40,6 +44,9 @@ pub struct ProcessMemory {
     /// What memguard itself brought to an end
     #[serde(default)]
     pub helped: Helped,
+    /// Connections that it ended and that are still held
+    #[serde(default)]
+    pub hung_up: AllHungUp,
     /// What was called a leak or growing, by finding
     pub accused: BTreeMap<String, Accused>,
     /// What the last look found beside what counted looks did
@@ -151,13 +158,20 @@ impl ProcessMemory {
     /// Makes more of a look by what is known: what memguard ended is no life of
     /// the program's, and what stands still shows by two looks.
     pub fn sharpen(&self, snapshot: &mut Snapshot) {
-        self.helped.correct(snapshot);
+        self.correct(snapshot);
         self.earlier.sharpen(snapshot);
     }
 
+    /// Only the former.
+    pub fn correct(&self, snapshot: &mut Snapshot) {
+        self.helped.correct(snapshot);
+        self.hung_up.mark(snapshot);
+    }
+
     /// Remembers what a fix ended: none of it was a false alarm.
-    pub fn help(&mut self, all: &[Ended]) {
+    pub fn help(&mut self, all: &[Ended], hung_up: &[HungUp]) {
         self.helped.add(all);
+        self.hung_up.add(hung_up);
         for one in all {
             if let Some(accused) = self.accused.get_mut(&one.finding) {
                 let meant = one.born_ms < accused.born_before_ms;
@@ -207,7 +221,7 @@ impl ProcessMemory {
             lives,
             longest_ms: closed.longest_ms,
             false_alarms: if snapshot.process.alive {
-                self.closed_after_all(site, id)
+                self.closed_after_all(snapshot, site, id)
             } else {
                 0
             },
@@ -216,12 +230,18 @@ impl ProcessMemory {
     }
 
     /// Accused objects that the program has given back since.
-    fn closed_after_all(&self, site: &Site, id: &str) -> u64 {
+    fn closed_after_all(&self, snapshot: &Snapshot, site: &Site, id: &str) -> u64 {
         self.accused.get(id).map_or(0, |accused| {
-            accused
-                .held
-                .saturating_sub(older_than(site, accused.born_before_ms))
+            let held = self.held(snapshot, site, id, accused.born_before_ms);
+            accused.held.saturating_sub(held)
         })
+    }
+
+    /// How many of a site are still held of those born before a moment, without
+    /// those of which only the number is left.
+    fn held(&self, snapshot: &Snapshot, site: &Site, id: &str, born_before_ms: u64) -> u64 {
+        let hung_up = self.hung_up.held(id, born_before_ms, snapshot);
+        older_than(site, born_before_ms).saturating_sub(hung_up)
     }
 
     /// Objects that were used after having lain idle: the gap is learned, and
@@ -248,6 +268,7 @@ impl ProcessMemory {
     /// Remembers this look for the next one.
     pub fn remember(&mut self, snapshot: &Snapshot, wanted: &Wanted, decisions: &[Decision]) {
         self.earlier = Earlier::of(snapshot);
+        self.hung_up.forget_closed(snapshot);
         self.accused.clear();
         let floor_ms = wanted
             .min_age
@@ -259,12 +280,12 @@ impl ProcessMemory {
             let site = &snapshot.sites.all[decision.site];
             let younger_ms = site.stats.longest_ms.max(floor_ms);
             let born_before_ms = snapshot.moment_ms.saturating_sub(younger_ms);
-            let accused = Accused {
-                moment_ms: snapshot.moment_ms,
-                born_before_ms,
-                held: older_than(site, born_before_ms),
-            };
             if let Some(id) = id_of(site) {
+                let accused = Accused {
+                    moment_ms: snapshot.moment_ms,
+                    born_before_ms,
+                    held: self.held(snapshot, site, &id, born_before_ms),
+                };
                 self.accused.insert(id, accused);
             }
         }

@@ -36,6 +36,9 @@ pub struct Program {
     pub key: String,
     /// Its file's name
     pub name: String,
+    /// The same with what it runs, if it is an interpreter
+    #[serde(default)]
+    pub title: String,
     /// The number of the latest run, from 1
     pub run: u64,
     /// When it was last added to

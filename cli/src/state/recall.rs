@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::StateError;
 use super::folder::{Folder, Lock, Part};
 use super::helped::Ended;
+use super::hung_up::HungUp;
 use super::labels::Labels;
 use super::process::{self, Decision, ProcessMemory};
 use super::program::{self, Program};
@@ -138,10 +139,10 @@ impl State {
     }
 
     /// Keeps what a fix of that process ended.
-    pub fn helped(&mut self, identity: &Identity, all: &[Ended]) {
+    pub fn helped(&mut self, identity: &Identity, all: &[Ended], hung_up: &[HungUp]) {
         self.under_lock(|folder, lock, notes| {
             let mut process = load_process(folder, lock, identity, notes)?;
-            process.help(all);
+            process.help(all, hung_up);
             store_process(folder, lock, identity, &process)
         });
     }
@@ -197,6 +198,7 @@ fn load_process(
     Ok(ProcessMemory {
         image: identity.created_ns,
         program: identity.program.clone(),
+        title: identity.title(),
         ..same.unwrap_or_default()
     })
 }
@@ -267,6 +269,31 @@ pub fn programs_with(
     Ok(programs)
 }
 
+/// What a person knows a program by, if anything that is kept of it says so.
+///
+/// # Errors
+/// When the folder cannot be used.
+pub fn title_of(
+    folder: &Folder,
+    lock: &Lock,
+    key: &str,
+    notes: &mut Vec<String>,
+) -> Result<Option<String>, StateError> {
+    let is_said = |title: &String| !title.is_empty();
+    let learned = load_program(folder, lock, key, notes)?.title;
+    if is_said(&learned) {
+        return Ok(Some(learned));
+    }
+    for (file, _) in folder.names(Part::Processes)? {
+        let found = folder.load(lock, (Part::Processes, &file), process::CONTENT, notes)?;
+        let title = found.filter(|known: &ProcessMemory| known.program == key);
+        if let Some(title) = title.map(|known| known.title).filter(is_said) {
+            return Ok(Some(title));
+        }
+    }
+    Ok(None)
+}
+
 fn teach(
     program: &mut Program,
     snapshot: &Snapshot,
@@ -276,6 +303,7 @@ fn teach(
     let own = own_namespace();
     let (started, now) = (snapshot.process.started_at, snapshot.facts.taken_at);
     program.name = identity.program_name().to_owned();
+    program.title = identity.title();
     program.begin(&identity.name(), started, now, |member| {
         runs_still(member, own) == Some(true)
     });

@@ -44,7 +44,7 @@ pub fn carry_out(
     give_back(life, plan, &mut log);
     let total = plan.items.iter().filter(|item| item.passes()).count();
     let (progress, mut touched) = (Progress::of("Fixing", total), BTreeSet::new());
-    let mut helping = Helping::default();
+    let (mut helping, run) = (Helping::default(), log.run());
     let mut kept = |lines: &[Line<'_>]| {
         for line in lines {
             touched.insert(line.at);
@@ -59,12 +59,8 @@ pub fn carry_out(
         Rate::PerSecond(n) => Some(n),
         Rate::Unlimited => None,
     };
-    climb(
-        plan,
-        life,
-        inside,
-        &mut Pace::new(life, per_second, &mut kept),
-    );
+    let mut pace = Pace::new(life, per_second, &mut kept).of_run(&run);
+    climb(plan, life, inside, &mut pace);
     drop(progress);
     let noting = Instant::now();
     helping.keep(clock);

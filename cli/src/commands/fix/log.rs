@@ -51,6 +51,12 @@ impl Log {
         }
     }
 
+    /// The name that its lines go by.
+    pub fn run(&self) -> String {
+        let journal = self.journal.as_ref();
+        journal.map_or(String::new(), |journal| journal.run().to_owned())
+    }
+
     /// Whether the line is kept.
     pub fn add(&mut self, at: usize, item: &FixItem) -> bool {
         self.add_all(&[(at, item, None)])

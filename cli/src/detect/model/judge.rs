@@ -40,6 +40,8 @@ pub enum Why {
     Proven,
     /// A person said so
     Labelled,
+    /// A fix has ended it; only its number is still held
+    HungUp,
 }
 
 /// A verdict and what it rests on.

@@ -329,6 +329,7 @@ fn sums(out: &mut String, fix: &FixReport, width: usize) {
         Restored,
         Pending,
         Vanished,
+        ByAnother,
         Failed,
         NotLogged,
         Refused,

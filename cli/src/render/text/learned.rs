@@ -3,7 +3,7 @@
 use super::super::Layout;
 use super::style::{FAINT, STRONG, paint};
 use super::wrap::wrap;
-use crate::model::{Labels, Learned, LearnedProgram, LearnedSite};
+use crate::model::{Labelled, Labels, Learned, LearnedProgram, LearnedSite};
 use crate::render::line;
 use crate::render::safe::safe;
 use crate::units::{count, life, span};
@@ -89,11 +89,7 @@ pub fn labels(labels: &Labels, layout: Layout) -> String {
         out.push_str(&wrap(text, 0, layout.width));
     }
     for said in &labels.labels {
-        let program = match (&said.name, &said.build) {
-            (Some(name), _) => format!(", only in {}", safe(name)),
-            (None, Some(build)) => format!(", only in build {build}"),
-            (None, None) => String::new(),
-        };
+        let program = only_in(said, &labels.labels);
         let place = said
             .place
             .as_deref()
@@ -113,8 +109,62 @@ pub fn labels(labels: &Labels, layout: Layout) -> String {
     out
 }
 
+/// `, only in python3 app.py`; two of one name go by their builds, too.
+fn only_in(said: &Labelled, all: &[Labelled]) -> String {
+    let name = said.title.as_ref().or(said.name.as_ref());
+    let (Some(build), name) = (&said.build, name) else {
+        return String::new();
+    };
+    let Some(name) = name else {
+        return format!(", only in build {build}");
+    };
+    let other = |one: &Labelled| {
+        let named = one.title.as_ref().or(one.name.as_ref()) == Some(name);
+        named && one.build.as_ref() != Some(build)
+    };
+    match all.iter().any(other) {
+        true => format!(", only in {} (build {build})", safe(name)),
+        false => format!(", only in {}", safe(name)),
+    }
+}
+
 fn notes(out: &mut String, notes: &[String], layout: Layout) {
     for note in notes {
         out.push_str(&wrap(&safe(note), 0, layout.width));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_two_programs_of_one_name_go_by_their_builds() {
+        let said = |build: Option<&str>, title: Option<&str>| Labelled {
+            id: "files-1".into(),
+            label: crate::detect::Label::Leak,
+            build: build.map(Into::into),
+            name: None,
+            title: title.map(Into::into),
+            place: None,
+            at: jiff::Timestamp::UNIX_EPOCH,
+        };
+        let app = Some("python3 app.py");
+        let all = [
+            said(Some("a1"), app),
+            said(Some("b2"), app),
+            said(Some("c3"), Some("server")),
+            said(Some("d4"), None),
+            said(None, None),
+        ];
+        let told: Vec<String> = all.iter().map(|one| only_in(one, &all)).collect();
+        let wanted = [
+            ", only in python3 app.py (build a1)",
+            ", only in python3 app.py (build b2)",
+            ", only in server",
+            ", only in build d4",
+            "",
+        ];
+        assert_eq!(told, wanted);
     }
 }

@@ -24,6 +24,7 @@ fn finding(id: &str, kind: Kind, verdict: Verdict, resources: Vec<Resource>) -> 
         resources,
         bytes: None,
         labelled: false,
+        ended_by_fix: false,
         labels: vec![],
         evidence: vec![],
         rate_per_hour: Some(100.0),
