@@ -5,13 +5,16 @@ mod support;
 
 use std::mem::offset_of;
 use std::os::unix::fs::chown;
+use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
 use memguard::snapshot::Facts;
 use shm_protocol::codes::{Kind, State};
 use shm_protocol::layout::Header;
 use support::segment::{Made, namespace};
-use support::{Held, assert_refused, code, free_pid, json, memguard, run, stderr, stdout};
+use support::{
+    Held, assert_refused, code, free_pid, json, memguard, replaces, run, stderr, stdout,
+};
 use tempfile::tempdir;
 
 fn pids(folder: &std::path::Path) -> Vec<i64> {
@@ -286,4 +289,56 @@ fn a_list_is_not_filled_by_what_has_ended() {
     let ours = all.filter(|row| row["pid"] == held.pid);
     assert_eq!(ours.count(), 1 + 15);
     held.finish();
+}
+
+/// The report on a program that became another one by that function, or tried
+/// to, and was killed.
+fn replaced(words: &[&str]) -> (serde_json::Value, String) {
+    let folder = tempdir().unwrap();
+    let mut child = Command::new(replaces())
+        .args(words)
+        .env("LD_PRELOAD", memguard_tests::artifacts::library())
+        .env("MEMGUARD_DIR", folder.path())
+        .spawn()
+        .unwrap();
+    let pid = child.id().to_string();
+    let status = child.wait().unwrap();
+    assert_eq!(status.signal(), Some(libc::SIGKILL), "{words:?}: {status}");
+    let report = json(folder.path(), &["report", "--format", "json", &pid]);
+    assert!(report["findings"].to_string().contains("\"count\":3"));
+    let text = stdout(&run(folder.path(), &["report", &pid]));
+    (report["process"]["replaced"].clone(), text)
+}
+
+/// Guard: the note that `hooks/exec.rs` leaves before the call, takes back
+/// when that fails, and does not make for a child in borrowed memory.
+#[test]
+fn what_another_program_did_is_not_said_of_the_one_before() {
+    let names = [
+        "execve",
+        "execv",
+        "execvp",
+        "execvpe",
+        "fexecve",
+        "execveat",
+        "syscall",
+        "execl",
+        "execlp",
+        "execle",
+        "execle-short",
+    ];
+    for name in names {
+        let (said, text) = replaced(&[name]);
+        assert_eq!(said, true, "{name}");
+        assert!(
+            text.contains("of which nothing is known")
+                && text.contains("memguard's library was not"),
+            "{text}"
+        );
+        for way in ["fails", "child"] {
+            let (said, text) = replaced(&[name, way]);
+            assert!(said.is_null(), "{name} {way}");
+            assert!(!text.contains("another program"), "{text}");
+        }
+    }
 }

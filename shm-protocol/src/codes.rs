@@ -217,6 +217,9 @@ pub mod note {
     pub const STATIC_ALLOCATOR: u64 = 1 << 14;
     /// Deep mode left rows that light mode goes on following exactly.
     pub const DEEP_ROWS_KEPT: u64 = 1 << 15;
+    /// exec(2) is under way, or was the last that this image did: what came
+    /// then has a record of its own, or none.
+    pub const REPLACED: u64 = 1 << 16;
 }
 
 /// Flags of a heap row.

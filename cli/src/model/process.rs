@@ -66,6 +66,9 @@ pub struct Process {
     /// Whether the library is in it, also where it has no record yet
     #[serde(default)]
     pub library: bool,
+    /// Whether it then became another program (exec), of which there is no record
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
 }
 
 impl Process {

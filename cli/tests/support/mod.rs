@@ -144,6 +144,12 @@ pub fn loses() -> &'static Path {
     BUILT.get_or_init(|| fixture("loses"))
 }
 
+/// The program that becomes another one, built once.
+pub fn replaces() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| fixture("replaces"))
+}
+
 /// The program that hands descriptors round, built once.
 pub fn hands_round() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();

@@ -8,6 +8,7 @@
 
 pub mod children;
 pub mod events;
+pub mod exec;
 pub mod files;
 pub mod heap;
 pub mod listeners;
@@ -25,6 +26,7 @@ pub mod uses;
 /// Finds all originals now, so that no hook looks one up later.
 pub fn resolve_all() {
     children::real::resolve_all();
+    exec::real::resolve_all();
     files::real::resolve_all();
     heap::real::resolve_all();
     listeners::real::resolve_all();

@@ -88,6 +88,8 @@ const fn watched() -> [u64; 8] {
         libc::SYS_io_uring_setup,
         libc::SYS_mlockall,
         libc::SYS_exit_group,
+        libc::SYS_execve,
+        libc::SYS_execveat,
         libc::SYS_open_tree,
         libc::SYS_fsopen,
         libc::SYS_fsmount,
@@ -229,7 +231,6 @@ extern "C" fn look(number: c_long, a: usize, b: usize, c: usize, d: usize, e: us
         libc::SYS_select | libc::SYS_pselect6 => {
             retire::before_select(a as c_int, b as *const _, c as *const _, d as *const _);
         }
-        libc::SYS_execve | libc::SYS_execveat => retire::before_exec(),
         libc::SYS_mmap => retire::due(e as c_int),
         libc::SYS_stat | libc::SYS_lstat | libc::SYS_access | libc::SYS_readlink => {
             retire::before_path(a as *const _);
@@ -343,6 +344,7 @@ extern "C-unwind" fn syscall_hook(
             call()
         }
         libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
+        libc::SYS_execve | libc::SYS_execveat => super::exec::replacing(call),
         libc::SYS_exit_group => {
             live::end();
             call()

@@ -153,12 +153,12 @@ impl<'a> View<'a> {
     fn check_header(&self) -> Result<(), ViewError> {
         let abi = self.u64(offset_of!(Header, abi));
         let (major, minor) = ((abi >> 32) as u32, abi as u32);
-        match self.u64(offset_of!(Header, magic)) == layout::MAGIC {
-            true if major == layout::ABI_MAJOR => Ok(()),
-            true => Err(ViewError::OtherVersion { major, minor }),
+        match self.u64(offset_of!(Header, magic)) {
+            layout::MAGIC if major == layout::ABI_MAJOR => Ok(()),
+            layout::MAGIC => Err(ViewError::OtherVersion { major, minor }),
             // The magic is stored last.
-            false if abi != 0 => Err(ViewError::NotReady),
-            false => Err(ViewError::NotASegment),
+            0 if abi != 0 => Err(ViewError::NotReady),
+            _ => Err(ViewError::NotASegment),
         }
     }
 

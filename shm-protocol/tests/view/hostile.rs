@@ -27,6 +27,7 @@ fn what_is_no_segment_is_refused_by_name() {
         View::new(&bytes).map(|_| ())
     };
     assert_eq!(with(0, 0), Err(ViewError::NotReady));
+    assert_eq!(with(0, 7), Err(ViewError::NotASegment), "scribbled over");
     assert_eq!(
         View::new(&[0; 20_000]).map(|_| ()),
         Err(ViewError::NotASegment)

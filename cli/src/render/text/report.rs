@@ -169,6 +169,9 @@ fn no_leak(report: &Report) -> String {
     match (report.process.instrumented, report.process.alive) {
         (false, _) => "Nothing can be said of leaks from outside".to_owned(),
         (true, _) if report.totals.since.is_some() => "No leak found in what came since".to_owned(),
+        (true, _) if report.process.replaced => {
+            "No leak found before it became another program, of which nothing is known".to_owned()
+        }
         (_, true) => paint(GOOD, "No leak found so far"),
         (_, false) => paint(GOOD, "No leak found"),
     }
