@@ -248,9 +248,9 @@ pub enum RunError {
     /// It ran, but cannot be reported on
     #[error("The program succeeded, but there is no report on it: {0}")]
     Report(Box<Error>),
-    /// The rules for its report are wrong, so it was not started
+    /// Its rules are wrong or its file cannot be written, so it was not started
     #[error("The program was not started, since its report could not be made: {0}")]
-    Rules(Box<Error>),
+    Beforehand(Box<Error>),
     /// Something of ours failed
     #[error("memguard could not {doing} ({source}); free some resources and try again.")]
     Own {
@@ -333,6 +333,10 @@ impl RecordError {
     pub fn of_the_dead(self) -> Self {
         match self {
             Self::Corrupt { what, detail } => Self::Spoiled { what, detail },
+            Self::Starting(what) => Self::Spoiled {
+                what,
+                detail: "its process ended before it was set up".to_owned(),
+            },
             other => other,
         }
     }

@@ -465,3 +465,70 @@ fn a_program_without_a_record_is_sent_to_the_doctor() {
         stderr(&done)
     );
 }
+
+#[test]
+fn a_program_that_another_libc_loads_is_not_begun() {
+    let folder = tempdir().unwrap();
+    let source = folder.path().join("small.c");
+    std::fs::write(&source, "int main(void) { return 4; }").unwrap();
+    let program = folder.path().join("small");
+    let built = Command::new("musl-gcc")
+        .arg("-o")
+        .args([&program, &source])
+        .output();
+    if !built.is_ok_and(|built| built.status.success()) {
+        memguard_tests::skip::note("run", "there is no musl-gcc");
+        return;
+    }
+    let program = program.to_str().unwrap();
+    assert_refused(&run(folder.path(), &["run", "--", program]), 126, "musl");
+}
+
+#[test]
+fn a_report_that_could_not_be_written_is_known_beforehand() {
+    let folder = tempdir().unwrap();
+    let trace = folder.path().join("trace");
+    let touch = ["--", "touch", trace.to_str().unwrap()];
+    let nowhere = folder.path().join("no/report");
+    for file in [nowhere.as_path(), folder.path()] {
+        let mut args = vec!["run", "-o", file.to_str().unwrap()];
+        args.extend(touch);
+        assert_refused(&run(folder.path(), &args), 125, "was not started");
+        assert!(!trace.exists(), "{file:?}");
+    }
+}
+
+#[test]
+fn a_library_that_is_switched_off_is_said_to_be() {
+    let folder = tempdir().unwrap();
+    let off = |args: &[&str]| {
+        memguard(folder.path())
+            .env("MEMGUARD_DISABLE", "1")
+            .args(args)
+            .output()
+            .unwrap()
+    };
+    let said = stderr(&off(&["run", "--", "true"]));
+    assert!(said.contains("MEMGUARD_DISABLE=1 is set"), "{said}");
+    let said = stdout(&off(&["doctor", "true"]));
+    assert!(
+        said.contains("cannot observe") && said.contains("MEMGUARD_DISABLE=1 is set"),
+        "{said}"
+    );
+}
+
+/// What outlives a silent run then removes its record at its own end.
+#[test]
+fn only_a_run_with_something_to_say_has_records_kept() {
+    let folder = tempdir().unwrap();
+    let script = "echo $MEMGUARD_KEEP";
+    let kept = |more: &[&str]| {
+        let mut args = vec!["run"];
+        args.extend(more);
+        args.extend(["--", "sh", "-c", script]);
+        stdout(&run(folder.path(), &args))
+    };
+    assert_eq!(kept(&["--no-report"]), "\n");
+    assert_eq!(kept(&["--no-report", "--keep"]), "always\n");
+    assert_eq!(kept(&[]), "always\n");
+}

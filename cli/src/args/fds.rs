@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use super::common::All;
 use super::{OutputArgs, SelectArgs, parse_span};
+use crate::kernel::State;
 
 /// How to order descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -42,7 +43,7 @@ pub struct FdsArgs {
     #[arg(long, value_delimiter = ',', value_name = "N")]
     pub fd: Vec<i32>,
     /// Only sockets in this state, say close_wait
-    #[arg(long, value_name = "STATE")]
+    #[arg(long, value_parser = parse_state, value_name = "STATE")]
     pub state: Option<String>,
     /// Only connected TCP sockets without data for at least this long (of others it is not known)
     #[arg(long, value_parser = parse_span, value_name = "SPAN")]
@@ -62,4 +63,40 @@ pub struct FdsArgs {
     /// Where and how to write
     #[command(flatten)]
     pub output: OutputArgs<All>,
+}
+
+/// A state by its name, however that is written: `close_wait`, `FIN-WAIT-1`.
+fn parse_state(text: &str) -> Result<String, String> {
+    let plain = |name: &str| name.replace(['-', '_'], "").to_ascii_lowercase();
+    let names = (1..=13)
+        .filter(|number| *number != 12)
+        .filter_map(State::from_number)
+        .map(State::name);
+    let names: Vec<&str> = names.collect();
+    let found = names.iter().find(|name| plain(name) == plain(text));
+    found.map(|name| (*name).to_owned()).ok_or_else(|| {
+        format!(
+            "no socket is in a state of that name; there are {}",
+            names.join(", ").to_lowercase()
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_known_however_it_is_written() {
+        for (text, name) in [
+            ("close_wait", "CLOSE_WAIT"),
+            ("CLOSE-WAIT", "CLOSE_WAIT"),
+            ("FIN-WAIT-1", "FIN_WAIT1"),
+            ("listen", "LISTEN"),
+        ] {
+            assert_eq!(parse_state(text).as_deref(), Ok(name), "{text}");
+        }
+        let said = parse_state("closed_wait").unwrap_err();
+        assert!(said.contains("close_wait"), "{said}");
+    }
 }

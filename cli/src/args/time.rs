@@ -17,7 +17,7 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
     }
     let span: jiff::SignedDuration = rest.parse().map_err(|_| wrong())?;
     let span = Duration::try_from(span).map_err(|_| wrong())?;
-    Ok(span + Duration::from_secs(seconds))
+    Ok(span.saturating_add(Duration::from_secs(seconds)))
 }
 
 /// Takes a leading `2d` off: a day here is 24 hours, no calendar is meant.
@@ -53,6 +53,8 @@ mod tests {
             assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(parse_span("500ms"), Ok(Duration::from_millis(500)));
+        let longest = Duration::from_secs(u64::MAX);
+        assert!(parse_span("9999999999999999d 1h").unwrap() >= longest);
     }
 
     #[test]

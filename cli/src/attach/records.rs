@@ -24,9 +24,26 @@ pub struct Record {
     pub folder_uid: u32,
 }
 
-/// Every segment file of this user, or of all users for root.
+/// Every segment file of this user, or of all users for root, but for those of
+/// images that exec replaced by one of another user (gosu, setpriv).
 #[must_use]
 pub fn all() -> Vec<Record> {
+    latest_users(every())
+}
+
+/// They come by process.
+fn latest_users(records: Vec<Record>) -> Vec<Record> {
+    let of_one_process = records.chunk_by(Record::same_process);
+    let latest = |images: &[Record]| {
+        let images = images.iter().filter(|one| !one.is_replaced_in(images));
+        images.cloned().collect::<Vec<_>>()
+    };
+    of_one_process.flat_map(latest).collect()
+}
+
+/// The same, with those.
+#[must_use]
+pub fn every() -> Vec<Record> {
     let own = rustix::process::geteuid();
     let folders = std::fs::read_dir(base_folder())
         .into_iter()
@@ -107,6 +124,27 @@ impl Record {
     fn header(&self) -> Option<HeaderInfo> {
         let head = read::head(&open_plain(&self.path).ok()?).ok()?;
         Some(View::new(&head).ok()?.header())
+    }
+
+    /// When it was made, ns since 1970.
+    #[must_use]
+    pub fn created_ns(&self) -> Option<u64> {
+        Some(self.header()?.created_real_ns)
+    }
+
+    /// Whether exec replaced this image, and one of another user's folder is
+    /// that of later. The library of that one may not remove this record.
+    fn is_replaced_in(&self, images: &[Self]) -> bool {
+        let mut others = images
+            .iter()
+            .filter(|other| other.folder_uid != self.folder_uid)
+            .peekable();
+        if others.peek().is_none() {
+            return false;
+        }
+        let replaced = self.header().filter(HeaderInfo::replaced);
+        replaced
+            .is_some_and(|own| others.any(|other| other.created_ns() > Some(own.created_real_ns)))
     }
 
     /// Removes what its process did not want but was not allowed to remove.

@@ -15,6 +15,7 @@ use crate::render::{Layout, Render, renderer};
 use crate::snapshot::{Snapshot, of_target};
 use crate::state::audit;
 use crate::state::folder::place;
+use rustix::fs::Access;
 
 /// The snapshot of what a person named.
 pub fn look(target: impl AsRef<OsStr>) -> Result<Snapshot, Error> {
@@ -82,6 +83,27 @@ pub fn emit(text: &str, file: Option<&Path>) -> Result<(), OutputError> {
         Some(path) => emit_file(text, path),
         None => emit_screen(text),
     }
+}
+
+/// Fails where `emit` surely would: after hours of work that is late. Nothing is
+/// made or changed.
+pub fn check_file(file: Option<&Path>) -> Result<(), OutputError> {
+    let Some(path) = file.filter(|path| *path != Path::new("-")) else {
+        return Ok(());
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let writable = match path.metadata() {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => rustix::fs::access(path, Access::WRITE_OK).map_err(io::Error::from),
+        Err(_) => rustix::fs::access(folder, Access::WRITE_OK).map_err(io::Error::from),
+    };
+    writable.map_err(|source| OutputError::File {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Writes what came of actions. They are done whoever reads of them: nobody is

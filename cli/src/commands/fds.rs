@@ -87,7 +87,7 @@ fn fits(row: &FdRow, args: &FdsArgs) -> bool {
     let by_state = args
         .state
         .as_ref()
-        .is_none_or(|state| row.state.as_ref().is_some_and(|s| same_state(s, state)));
+        .is_none_or(|state| row.state.as_ref() == Some(state));
     let by_name = args.name.as_ref().is_none_or(|part| {
         [&row.path, &row.local, &row.peer]
             .iter()
@@ -104,12 +104,6 @@ fn fits(row: &FdRow, args: &FdsArgs) -> bool {
             .min_age
             .is_none_or(|least| at_least(row.age_s, least))
         && args.idle.is_none_or(|least| at_least(row.idle_s, least))
-}
-
-/// `close_wait`, `CLOSE-WAIT` and `CLOSE_WAIT` are one.
-fn same_state(a: &str, b: &str) -> bool {
-    a.replace('-', "_")
-        .eq_ignore_ascii_case(&b.replace('-', "_"))
 }
 
 fn made_by(row: &FdRow, part: &str) -> bool {

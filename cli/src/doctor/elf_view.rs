@@ -109,13 +109,20 @@ impl ElfView {
 
     /// The C library, by the loader's name.
     pub fn libc(&self) -> Option<Libc> {
-        let name = self.interpreter.as_deref()?.rsplit('/').next()?;
+        self.interpreter.as_deref().and_then(Libc::of_loader)
+    }
+}
+
+impl Libc {
+    /// By the path of its loader.
+    pub fn of_loader(path: &str) -> Option<Self> {
+        let name = path.rsplit('/').next()?;
         Some(match name {
-            _ if name.starts_with("ld-musl") => Libc::Musl,
+            _ if name.starts_with("ld-musl") => Self::Musl,
             _ if name.starts_with("ld-linux") || name.starts_with("ld64") || name == "ld.so.1" => {
-                Libc::Glibc
+                Self::Glibc
             }
-            _ => Libc::Other,
+            _ => Self::Other,
         })
     }
 }
@@ -127,15 +134,12 @@ pub fn address_sanitizer(needed: &[String]) -> Option<&str> {
     needed.iter().find(runtime).map(String::as_str)
 }
 
-/// The libraries that an executable asks for, without reading all of it.
-pub fn libraries(file: &RegularFile) -> Vec<String> {
-    let Ok(opened) = file.file() else {
-        return Vec::new();
-    };
-    let bytes = ReadCache::new(opened);
-    ElfFile::<elf::FileHeader64<object::Endianness>, _>::parse(&bytes)
-        .map(|parsed| needed(&parsed, &bytes))
-        .unwrap_or_default()
+/// The loader and the libraries that an executable asks for, without reading
+/// all of it.
+pub fn loading(file: &RegularFile) -> Option<(Option<String>, Vec<String>)> {
+    let bytes = ReadCache::new(file.file().ok()?);
+    let parsed = ElfFile::<elf::FileHeader64<object::Endianness>, _>::parse(&bytes).ok()?;
+    Some((interpreter(&parsed, &bytes), needed(&parsed, &bytes)))
 }
 
 fn view<H>(bytes: &[u8], bits: u8) -> Result<ElfView, String>
@@ -162,10 +166,11 @@ where
     })
 }
 
-fn interpreter<'data, H: FileHeader>(
-    file: &ElfFile<'data, H>,
-    bytes: &'data [u8],
-) -> Option<String> {
+fn interpreter<'data, H, R>(file: &ElfFile<'data, H, R>, bytes: R) -> Option<String>
+where
+    H: FileHeader,
+    R: ReadRef<'data>,
+{
     let endian = file.endian();
     let mut headers = file.elf_program_headers().iter();
     headers.find_map(|header| Some(lossy(header.interpreter(endian, bytes).ok()??)))

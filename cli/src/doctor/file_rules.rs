@@ -94,13 +94,7 @@ fn without_loader(name: &str, view: &ElfView) -> Option<Finding> {
 fn other_libc(name: &str, view: &ElfView) -> Option<Finding> {
     match view.libc()? {
         Libc::Glibc => None,
-        Libc::Musl => {
-            let sentence = format!(
-                "{name} uses musl: memguard's library is made for glibc and would keep it from starting."
-            );
-            let remedy = "Run a glibc build of it, for instance in a Debian image instead of Alpine; do not set LD_PRELOAD for it.";
-            Some(Finding::new("musl", Severity::Blocks, sentence, remedy))
-        }
+        Libc::Musl => Some(musl(name)),
         Libc::Other => {
             let loader = view.interpreter.as_deref().unwrap_or("");
             let sentence = format!("{name} is loaded by {loader}, which memguard does not know.");
@@ -110,8 +104,30 @@ fn other_libc(name: &str, view: &ElfView) -> Option<Finding> {
     }
 }
 
+fn musl(name: &str) -> Finding {
+    let sentence = format!(
+        "{name} uses musl: memguard's library is made for glibc and would keep it from starting."
+    );
+    let remedy = "Run a glibc build of it, for instance in a Debian image instead of Alpine; do not set LD_PRELOAD for it.";
+    Finding::new("musl", Severity::Blocks, sentence, remedy)
+}
+
+/// Why a program would not start with the library in it, by its loader and the
+/// libraries that it asks for.
+pub fn unstartable(
+    name: &str,
+    loader: Option<&str>,
+    needed: &[String],
+    library: &Path,
+) -> Option<Finding> {
+    match loader.and_then(elf_view::Libc::of_loader)? {
+        Libc::Musl => Some(musl(name)),
+        _ => sanitized(name, needed, Some(library)),
+    }
+}
+
 /// AddressSanitizer ends a program in which anything comes before it.
-pub fn sanitized(name: &str, needed: &[String], library: Option<&Path>) -> Option<Finding> {
+fn sanitized(name: &str, needed: &[String], library: Option<&Path>) -> Option<Finding> {
     let runtime = elf_view::address_sanitizer(needed)?;
     let library = library.unwrap_or(Path::new("libmemguard.so")).display();
     let sentence = format!(

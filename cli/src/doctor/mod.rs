@@ -17,7 +17,7 @@ pub mod resolve;
 mod system_rules;
 
 pub use finding::{Diagnosis, Finding, Severity};
-pub use system_rules::{Surroundings, records_in_memory};
+pub use system_rules::{Surroundings, no_record};
 
 use crate::kernel::{KernelError, ProcDir, Process};
 use crate::symbols::open::{Missing, RegularFile};
@@ -99,12 +99,9 @@ pub fn command(
 #[must_use]
 pub fn unstartable(name: &OsStr, library: &Path) -> Option<Finding> {
     let resolved = resolve::command(name).ok()?;
-    let needed = elf_view::libraries(&resolved.file);
-    file_rules::sanitized(
-        &resolved.program.display().to_string(),
-        &needed,
-        Some(library),
-    )
+    let (loader, needed) = elf_view::loading(&resolved.file)?;
+    let program = resolved.program.display().to_string();
+    file_rules::unstartable(&program, loader.as_deref(), &needed, library)
 }
 
 /// Looks at a process that runs.
@@ -130,9 +127,13 @@ pub fn process(dir: &ProcDir, surroundings: &Surroundings) -> Result<Diagnosis, 
     running.retain(|finding| !(hopeless && finding.name == "library"));
     diagnosis.findings.extend(running);
     let place = system_rules::Place::of(dir, &process);
-    diagnosis
-        .findings
-        .extend(system_rules::all(surroundings, &place));
+    let mut around = system_rules::all(surroundings, &place);
+    // Where its record already is counts, not where the next one would go.
+    if let Some(file) = inside.record() {
+        around.retain(|finding| finding.name != "shm");
+        around.push(process_rules::recorded(process.pid, file));
+    }
+    diagnosis.findings.extend(around);
     Ok(diagnosis.sorted())
 }
 

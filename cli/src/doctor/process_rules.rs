@@ -3,6 +3,7 @@
 use super::elf_view::ElfView;
 use super::finding::{Finding, Severity};
 use super::system_rules::Surroundings;
+use crate::attach::name::SegmentName;
 use crate::kernel::text::{self, lossy};
 use crate::kernel::{Mapping, ProcDir, Process, maps};
 use crate::symbols::open::Root;
@@ -63,6 +64,12 @@ impl Inside {
         let is_library = |mapping: &Mapping| mapping.path.rsplit('/').next() == Some(LIBRARY);
         self.mappings.as_ref().map(|all| all.iter().any(is_library))
     }
+
+    /// The file of its record, if there is one.
+    pub fn record(&self) -> Option<&str> {
+        let mut paths = self.mappings.iter().flatten().map(|mapping| &*mapping.path);
+        paths.find(|path| SegmentName::of_path(Path::new(path)).is_some())
+    }
 }
 
 /// The version of the C library that the process has loaded.
@@ -106,6 +113,11 @@ pub fn all(process: &Process, inside: &Inside, surroundings: &Surroundings) -> V
         confined(inside),
     ];
     rules.into_iter().flatten().collect()
+}
+
+/// Its record has a file, which stays when it is killed.
+pub fn recorded(pid: i32, file: &str) -> Finding {
+    Finding::ok("shm", format!("The record of process {pid} is in {file}."))
 }
 
 /// Threads of the kernel.

@@ -8,7 +8,7 @@ use crate::kernel::text::lossy;
 use crate::kernel::{ProcDir, Process};
 use crate::symbols::open::Root;
 use rustix::fd::OwnedFd;
-use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, StatVfs, StatVfsMountFlags};
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, StatVfs, StatVfsMountFlags};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -53,6 +53,8 @@ pub enum Place {
         root: Option<OwnedFd>,
         /// MEMGUARD_DIR in its environment.
         folder: Option<OsString>,
+        /// MEMGUARD_DISABLE in its environment.
+        disable: Option<OsString>,
         /// Its user.
         uid: u32,
     },
@@ -62,13 +64,15 @@ impl Place {
     /// The place of a process.
     pub fn of(dir: &ProcDir, process: &Process) -> Self {
         let environment = dir.read("environ").unwrap_or_default();
-        let mut settings = environment.split(|&byte| byte == 0);
-        let folder = settings.find_map(|setting| setting.strip_prefix(b"MEMGUARD_DIR="));
+        let value = |name: &[u8]| {
+            let mut settings = environment.split(|&byte| byte == 0);
+            let value = settings.find_map(|setting| setting.strip_prefix(name))?;
+            Some(OsStr::from_bytes(value).to_owned())
+        };
         Self::There {
             root: dir.open_file("root", OFlags::PATH | OFlags::DIRECTORY).ok(),
-            folder: folder
-                .filter(|folder| !folder.is_empty())
-                .map(|folder| OsStr::from_bytes(folder).to_owned()),
+            folder: value(b"MEMGUARD_DIR=").filter(|folder| !folder.is_empty()),
+            disable: value(b"MEMGUARD_DISABLE="),
             uid: process.euid,
         }
     }
@@ -79,6 +83,7 @@ pub fn all(surroundings: &Surroundings, place: &Place) -> Vec<Finding> {
     let release = rustix::system::uname();
     let mut findings = vec![kernel(&release.release().to_string_lossy())];
     findings.extend(segments(surroundings, place));
+    findings.extend(switched_off(place));
     findings.extend(unused_folder(place));
     findings.extend(hidden_processes(place));
     findings
@@ -135,10 +140,27 @@ fn unused_folder(place: &Place) -> Option<Finding> {
     Some(Finding::new("folder", Severity::Limits, sentence, remedy))
 }
 
-/// Why the records of a program that is started here would be lost with it,
-/// if they would.
-pub fn records_in_memory(surroundings: &Surroundings) -> Option<Finding> {
-    segments(surroundings, &Place::Here).filter(|finding| finding.severity != Severity::Ok)
+/// MEMGUARD_DISABLE, by the library's own rule.
+fn switched_off(place: &Place) -> Option<Finding> {
+    let value = match place {
+        Place::Here => std::env::var_os("MEMGUARD_DISABLE"),
+        Place::There { disable, .. } => disable.clone(),
+    };
+    let value = value.filter(|value| ["1", "true", "yes", "on"].iter().any(|on| value == on))?;
+    let sentence = format!(
+        "MEMGUARD_DISABLE={} is set: the library does nothing.",
+        value.to_string_lossy()
+    );
+    let remedy = "Unset it and start the program again.";
+    Some(Finding::new("disabled", Severity::Blocks, sentence, remedy))
+}
+
+/// Why a program that is started here would leave no record, if that lies in
+/// what is here.
+pub fn no_record(surroundings: &Surroundings) -> Option<Finding> {
+    let in_memory =
+        || segments(surroundings, &Place::Here).filter(|finding| finding.severity != Severity::Ok);
+    switched_off(&Place::Here).or_else(in_memory)
 }
 
 /// The place for segments, as the program sees it.
@@ -147,7 +169,9 @@ fn segments(surroundings: &Surroundings, place: &Place) -> Option<Finding> {
     let host = rustix::fs::open("/", flags, Mode::empty()).ok()?;
     let (root, folder, user) = match place {
         Place::Here => (&host, None, rustix::process::geteuid().as_raw()),
-        Place::There { root, folder, uid } => (root.as_ref()?, folder.as_ref(), *uid),
+        Place::There {
+            root, folder, uid, ..
+        } => (root.as_ref()?, folder.as_ref(), *uid),
     };
     let folder = match folder {
         None => surroundings.segments.as_path(),
@@ -156,8 +180,34 @@ fn segments(surroundings: &Surroundings, place: &Place) -> Option<Finding> {
     };
     Some(match nearest(root, folder) {
         None => no_folder(folder),
-        Some(found) => found.finding(folder, user),
+        Some(found) => taken(root, folder, user).unwrap_or_else(|| found.finding(folder, user)),
     })
+}
+
+/// Something else is where the folder or the user's own one should be.
+fn taken(root: &OwnedFd, folder: &Path, user: u32) -> Option<Finding> {
+    let stat = |path: &Path, more: OFlags| {
+        let inside = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        let flags = OFlags::PATH | OFlags::CLOEXEC | more;
+        let found = rustix::fs::openat2(root, path, flags, Mode::empty(), inside).ok()?;
+        rustix::fs::fstat(found).ok()
+    };
+    let is_folder = |stat: &Stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+    let private = |stat: &Stat| is_folder(stat) && stat.st_uid == user && stat.st_mode & 0o077 == 0;
+    let own = folder.join(user.to_string());
+    // A link to a folder will do for the one that all share.
+    let base = stat(folder, OFlags::empty()).or_else(|| stat(folder, OFlags::NOFOLLOW));
+    let what = if base.is_some_and(|stat| !is_folder(&stat)) {
+        format!("{} is no folder", folder.display())
+    } else if stat(&own, OFlags::NOFOLLOW).is_some_and(|stat| !private(&stat)) {
+        format!("{} is no folder of the user {user} alone", own.display())
+    } else {
+        return None;
+    };
+    let sentence =
+        format!("{what}: the library keeps its records in memory that ends with the process.");
+    let remedy = "Set MEMGUARD_DIR to another folder that the program can write to.";
+    Some(Finding::new("shm", Severity::Limits, sentence, remedy))
 }
 
 /// A folder that is there.
@@ -286,6 +336,39 @@ mod tests {
         };
         assert_eq!(at(folder.path().join("memguard")), Severity::Ok);
         assert_eq!(at(folder.path().join("no/memguard")), Severity::Limits);
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_the_users_folder_is_noticed() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let said = |path: &Path| {
+            let surroundings = Surroundings {
+                library: None,
+                segments: path.to_owned(),
+            };
+            let finding = segments(&surroundings, &Place::Here).expect("a finding");
+            (finding.severity, finding.sentence)
+        };
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").expect("written");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("/no/such/folder", &link).expect("linked");
+        for path in [&file, &link] {
+            let (severity, sentence) = said(path);
+            assert_eq!(severity, Severity::Limits);
+            assert!(sentence.contains("is no folder:"), "{sentence}");
+        }
+        let base = folder.path().join("base");
+        let own = base.join(rustix::process::geteuid().as_raw().to_string());
+        std::fs::create_dir_all(&own).expect("made");
+        let set = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(&own, mode).expect("set");
+        };
+        set(0o700);
+        assert_eq!(said(&base).0, Severity::Ok);
+        set(0o777);
+        assert!(said(&base).1.contains("alone"), "{}", said(&base).1);
     }
 
     #[test]

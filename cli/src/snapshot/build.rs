@@ -1,7 +1,7 @@
 //! Puts facts and tables together.
 
 use jiff::Timestamp;
-use shm_protocol::codes::{cache_flag, note};
+use shm_protocol::codes::cache_flag;
 use shm_protocol::view::{DescriptorInfo, HeaderInfo, ModuleInfo, View};
 
 use super::activity;
@@ -98,7 +98,8 @@ impl Snapshot {
             .then(|| heap::full_since(view, &header, moment_ms))
             .flatten();
         let mut all_notes = notes::notes(view, &header, checked.dropped);
-        let replaced = !facts.alive && was_replaced(&header);
+        // While the process lives its mapping tells: such an exec is on its way, or has failed.
+        let replaced = !facts.alive && header.replaced();
         all_notes.extend(replaced.then(|| REPLACED.to_owned()));
         all_notes.extend(facts.notes.iter().cloned());
         all_notes.extend(facts.clock_stopped().then(|| NO_END.to_owned()));
@@ -191,13 +192,7 @@ fn caches(view: &View<'_>, moment_ms: u64) -> Vec<Cache> {
 
 /// Said where another program came that left no record.
 const REPLACED: &str = "The process then became another program (exec) in which memguard's library was not: \
-    of that one nothing is known; `memguard doctor` says why.";
-
-/// Whether exec was the last that this image did. While the process lives its
-/// mapping tells: such an exec is on its way, or has failed.
-fn was_replaced(header: &HeaderInfo) -> bool {
-    header.notes & note::REPLACED != 0 && !header.ended()
-}
+    of that one nothing is known; `memguard doctor COMMAND` says why.";
 
 /// Said where no clock goes on to the end.
 const NO_END: &str = "Nobody saw the process end: ages count to the last thing that it did, and how long it ran on \
@@ -259,7 +254,7 @@ fn process(
             .or_else(|| inside.and_then(|(header, modules)| own_build_id(header, modules))),
         instrumented: inside.is_some(),
         library: inside.is_some() || facts.library,
-        replaced: inside.is_some_and(|(header, _)| !facts.alive && was_replaced(header)),
+        replaced: inside.is_some_and(|(header, _)| !facts.alive && header.replaced()),
     }
 }
 

@@ -58,7 +58,8 @@ const SENTENCES: [(u64, &str); 14] = [
     ),
     (
         note::STATIC_ALLOCATOR,
-        "The program brings its own malloc, so its heap is out of reach.",
+        "Another malloc comes before memguard's, the program's own or one preloaded ahead of it, so the heap is out of \
+         reach; if it was preloaded, name memguard's library first.",
     ),
 ];
 

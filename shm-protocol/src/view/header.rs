@@ -2,7 +2,7 @@
 
 use super::View;
 use crate::activity::{PAUSES, Pause};
-use crate::codes::{Allocator, COUNTERS, Counter, Mode, Policy, Section, State};
+use crate::codes::{Allocator, COUNTERS, Counter, Mode, Policy, Section, State, note};
 use crate::layout::{CLASSES, Header};
 use crate::weight::Class;
 use core::mem::offset_of;
@@ -58,6 +58,11 @@ impl HeaderInfo {
     /// Whether it ended so and nobody wanted its record.
     pub fn unwanted(&self) -> bool {
         self.state == State::Unwanted as u32
+    }
+
+    /// Whether exec was the last that this image did, or is under way.
+    pub fn replaced(&self) -> bool {
+        self.notes & note::REPLACED != 0 && !self.ended()
     }
 
     /// Wall clock of a moment in the segment, ns since 1970.

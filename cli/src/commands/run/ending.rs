@@ -6,7 +6,7 @@ use crate::attach::process::{Running, own_namespace};
 use crate::attach::{Record, Target, records};
 use crate::commands::common::{emit, emit_error, wanted, writer_for};
 use crate::commands::judge::Judged;
-use crate::doctor::{Surroundings, records_in_memory};
+use crate::doctor::{Surroundings, no_record as reason};
 use crate::error::Error;
 use crate::kernel::ClocksAhead;
 use crate::model::{Finding, Kind, Report, Verdict};
@@ -30,7 +30,7 @@ impl Ending {
     /// Finds the records that carry this run's number.
     pub fn of(session: u64, pid: i32) -> Self {
         let carries = |record: &Record| record.run_id() == Some(session);
-        let all = latest_images(records::all().into_iter().filter(carries).collect());
+        let all = latest_images(records::every().into_iter().filter(carries).collect());
         let (running, mut ended): (Vec<Record>, Vec<Record>) =
             all.into_iter().partition(still_runs);
         let here = own_namespace();
@@ -118,7 +118,10 @@ fn latest_images(mut all: Vec<Record>) -> Vec<Record> {
             record.name.start_ticks,
         )
     };
-    all.sort_by_key(|record| (identity(record), std::cmp::Reverse(record.name.count)));
+    // Images of several users count each for itself.
+    let latest_first =
+        |record: &Record| std::cmp::Reverse((record.created_ns(), record.name.count));
+    all.sort_by_cached_key(|record| (identity(record), latest_first(record)));
     let mut last = None;
     let (kept, replaced): (Vec<Record>, Vec<Record>) = all
         .into_iter()
@@ -198,7 +201,7 @@ fn note(count: usize, what: &str) -> Option<String> {
 /// Why there is no report, as far as that is to be seen from here.
 fn no_record(args: &RunArgs) -> String {
     let command = safe(&args.command[0].to_string_lossy()).into_owned();
-    match records_in_memory(&Surroundings::default()) {
+    match reason(&Surroundings::default()) {
         Some(finding) => format!(
             "`{command}` left no record. {} {}",
             finding.sentence,

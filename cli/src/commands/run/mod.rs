@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus};
 
-use super::common::{emit_error, fails};
+use super::common::{check_file, emit_error, fails};
 use super::rules::rules;
 use crate::args::RunArgs;
 use crate::doctor;
@@ -29,7 +29,11 @@ use supervise::Supervisor;
 pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let session = session_id();
     // Better now than after an hour of running.
-    let rules = rules(&args.rules).map_err(|error| RunError::Rules(Box::new(error)))?;
+    let too_late = |error| RunError::Beforehand(Box::new(error));
+    let rules = rules(&args.rules).map_err(too_late)?;
+    if !args.no_report {
+        check_file(args.output.as_deref()).map_err(|error| too_late(error.into()))?;
+    }
     let mut command = prepare(args, session)?;
     let (pid, status) = supervise(&mut command, &args.command[0])?;
     let code = code_of(status);
@@ -76,9 +80,11 @@ fn prepare(args: &RunArgs, session: u64) -> Result<Command, RunError> {
     let preload = library::preload_value(&library, std::env::var_os("LD_PRELOAD"))?;
     let mut command = Command::new(&args.command[0]);
     command.args(&args.command[1..]).env("LD_PRELOAD", preload);
-    command
-        .env("MEMGUARD_RUN_ID", session.to_string())
-        .env("MEMGUARD_KEEP", "always");
+    command.env("MEMGUARD_RUN_ID", session.to_string());
+    // A daemon may outlive us: with nothing to say, its record is its own affair.
+    if args.keep || !args.no_report {
+        command.env("MEMGUARD_KEEP", "always");
+    }
     if let Some(mode) = args.mode {
         command.env("MEMGUARD_MONITORING_MODE", mode.name());
     }
