@@ -379,7 +379,8 @@ fn who_drops_rights_and_then_becomes_the_program_is_not_taken_for_it() {
     assert_eq!(report["process"]["cmdline"][0], "sh", "{report}");
     let list = json(folder.path(), &["list", "--format", "json"]);
     let rows = list["processes"].as_array().unwrap();
-    let ours = rows.iter().filter(|row| row["pid"].to_string() == pid);
+    let number: i64 = pid.parse().unwrap();
+    let ours = rows.iter().filter(|row| row["pid"] == number);
     assert_eq!(ours.count(), 1, "{list}");
     // Under a run, which leaves neither behind.
     let mut args = vec!["run", "--format", "json", "-o", "-", "--"];

@@ -59,6 +59,7 @@ pub fn process() -> Process {
         build_id: Some("ab12".into()),
         instrumented: true,
         library: true,
+        replaced: false,
     }
 }
 
@@ -269,6 +270,7 @@ pub fn outside() -> Report {
         build_id: None,
         instrumented: false,
         library: false,
+        replaced: false,
         ..report.process
     };
     report.coverage = Coverage {
