@@ -66,6 +66,18 @@ impl Mail {
         self.ring();
     }
 
+    /// Leaves a command whose words are not those that its check is over.
+    pub fn post_torn(&self, slot: usize, sequence: u64, verb: Verb, words: &[u64]) {
+        let state = |phase| MailState { phase, sequence }.pack();
+        self.post(slot, sequence, verb, &[u64::MAX]);
+        self.put(slot, offset_of!(MailSlot, state), state(Phase::Free));
+        for (at, word) in words.iter().enumerate() {
+            self.put(slot, offset_of!(MailSlot, arguments) + 8 * at, *word);
+        }
+        self.put(slot, offset_of!(MailSlot, state), state(Phase::Ready));
+        self.ring();
+    }
+
     /// Says that there is mail.
     pub fn ring(&self) {
         let at = offset_of!(Header, mail) as u64;
@@ -131,7 +143,7 @@ impl Mail {
 /// What a command says of a descriptor: number, generation, origin, device,
 /// inode; none when it is not open by both accounts.
 pub fn words_of(pid: u32, folder: &std::path::Path, fd: i32) -> Option<[u64; 5]> {
-    let rows = Record::of(pid, folder).fd_rows();
+    let rows = Record::of(pid, folder).view().descriptors();
     let row = rows.iter().find(|row| row.fd as i32 == fd)?;
     let meta = std::fs::metadata(format!("/proc/{pid}/fd/{fd}")).ok()?;
     Some([

@@ -141,7 +141,6 @@ const WRITES: [u64; 8] = bits(&[
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
-    libc::SYS_vmsplice,
 ]);
 
 const fn bits(numbers: &[c_long]) -> [u64; 8] {

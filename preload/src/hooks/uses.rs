@@ -383,7 +383,7 @@ uses! {
     __recv_chk(first USE);
     recvfrom(first USE);
     __recvfrom_chk(first USE);
-    vmsplice(writes);
+    vmsplice(first USE);
     // libc's own calls within these go past the hooks.
     dprintf(writes);
     vdprintf(writes);

@@ -95,6 +95,8 @@ fn it_is_asked_wherever_the_program_waits_if_it_allows_that() {
     // Its size is asked for about once a second, whoever looks.
     assert!(held.value("sizes") >= 3);
     assert_eq!(named(&held, "pages").size_bytes, Some(5));
+    // The one beside it does not allow that.
+    assert_eq!(held.value("at_polls"), 0);
     held.finish_ok();
 }
 

@@ -1,8 +1,9 @@
 //! A library in a name space of its own has a libc of its own.
 //!
-//! Guard: nothing is assumed of blocks and descriptors that no hook has seen.
-//! They are "origin unknown", and the rest is as ever. Without it the record is
-//! unsure of what it has.
+//! Guard: nothing is assumed of descriptors that no hook has seen. They are
+//! "origin unknown", and the rest is as ever. Without it the record is unsure
+//! of what it has. (Blocks go back to the libc that they came from; deepbind.rs
+//! has those that do not.)
 
 use memguard_tests::{Mode, Program};
 use shm_protocol::codes::Counter;

@@ -2,8 +2,9 @@
 //!
 //! Guards: each dlopen and dlclose empties the caches of what an address
 //! means, the rows of modules that went are marked, and a module that comes
-//! back takes its old row. Without the first or the second the two libraries,
-//! which take turns at one address, are mixed up; without the third there is a
+//! back takes its old row. Without the second, or either half of the first,
+//! what takes turns at one address is mixed up (two libraries by both halves
+//! only, a library and code without one by each); without the third there is a
 //! row and a site more each time that a library is loaded.
 
 use std::path::{Path, PathBuf};
@@ -31,6 +32,19 @@ fn loads(record: &Record, path: &Path) -> Vec<u64> {
 fn two_libraries_in_turn() {
     in_turn().assert_agrees();
     in_turn().mode(Mode::Dense).watched().ok();
+}
+
+#[test]
+fn code_without_a_module_is_not_taken_for_the_one_before() {
+    for mode in [Mode::Light, Mode::Deep] {
+        let held = in_turn().mode(mode).hold();
+        let fds = held.fds();
+        let copied = fds.get(held.value("copied") as i32);
+        let copied = copied.expect("what the copy opened is open");
+        assert!(!copied.created_in("first_opens"), "{copied:#?}");
+        held.assert_fds_agree();
+        held.finish_ok();
+    }
 }
 
 #[test]

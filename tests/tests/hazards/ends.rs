@@ -76,7 +76,8 @@ fn of_many_crashes_the_last_few_stay() {
     for _ in 0..1000 {
         program.watched_in(&scratch);
         let left = scratch.segment_files().len();
-        if left < before {
+        // One was removed and one added: as many as before.
+        if left <= before {
             // Sixteen and the one that removed the others, unless there were
             // more than one start looks at.
             assert!(left == 17 || before > 47, "{left} of {before} are left");

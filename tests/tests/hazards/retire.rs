@@ -136,6 +136,21 @@ fn closes_take_what_is_parked_along_and_go_around_the_rest() {
 }
 
 #[test]
+fn what_comes_unseen_to_a_number_is_not_taken_for_the_file() {
+    use Answer::{Changed, Done, OtherObject};
+    let mut held = held_as("unseen");
+    let files = words(&held, 5);
+    let marked = ask(&mut held, Verb::MarkToRetire, &files, 1);
+    assert_eq!(marked, [Done; 5]);
+    let mut named = files.clone();
+    named[1][4] ^= 1;
+    let taken = ask(&mut held, Verb::Retire, &named, 100);
+    assert_eq!(taken, [OtherObject, Changed, Done, Done, Done]);
+    held.go_on();
+    held.finish_ok();
+}
+
+#[test]
 fn children_and_what_they_start_find_the_files() {
     let mut held = held_as("children");
     let files = retire(&mut held, 5);
