@@ -315,8 +315,16 @@ fn meanings(out: &mut String, fix: &FixReport, width: usize) {
     }
 }
 
+/// What they came to, all sorts of fixes apart. Without any the head has said it.
 fn sums(out: &mut String, fix: &FixReport, width: usize) {
     use FixOutcome::*;
+    if !fix
+        .items
+        .iter()
+        .any(|item| item.outcome.is_some_and(FixOutcome::is_fix))
+    {
+        return;
+    }
     let all = [
         ClosedByOwner,
         Disarmed,

@@ -12,6 +12,8 @@ use crate::units::{bytes, count, rough_bytes, roughly};
 
 /// Lines shown of the heap and of the rest, each verdict.
 const SHOWN: usize = 5;
+/// Said of what a fix has ended: it is no more than a number.
+const ENDED: &str = "ended by memguard";
 
 /// How many places are too young to judge.
 pub fn places(report: &Report) -> usize {
@@ -64,6 +66,7 @@ struct Young {
     verdict: Verdict,
     kind: Kind,
     place: String,
+    ended: bool,
     count: u64,
     bytes: Option<u64>,
 }
@@ -83,12 +86,21 @@ impl Young {
             held.into(),
             number.into(),
             self.kind.noun(self.count).into(),
-            safe(&self.place).into_owned().into(),
+            safe(&self.placed()).into_owned().into(),
         ]
     }
 }
 
 impl Young {
+    /// What comes first is not cut off.
+    fn placed(&self) -> String {
+        match (self.ended, self.count) {
+            (false, _) => self.place.clone(),
+            (true, 1) => format!("{ENDED}, number still held: {}", self.place),
+            (true, _) => format!("{ENDED}, numbers still held: {}", self.place),
+        }
+    }
+
     /// Bytes and count; what a few samples stand for has no four digits.
     fn figures(&self, exact: bool) -> (String, String) {
         match self.bytes {
@@ -108,10 +120,10 @@ fn by_place(report: &Report, verdict: Verdict) -> Vec<Young> {
         .iter()
         .filter(|finding| finding.verdict == verdict)
     {
-        let place = place(&finding.stack);
+        let (place, ended) = (place(&finding.stack), finding.ended_by_fix);
         match all
             .iter_mut()
-            .find(|young| young.kind == finding.kind && young.place == place)
+            .find(|young| (young.kind, &young.place, young.ended) == (finding.kind, &place, ended))
         {
             Some(young) => {
                 young.count += finding.count;
@@ -121,12 +133,13 @@ fn by_place(report: &Report, verdict: Verdict) -> Vec<Young> {
                 verdict,
                 kind: finding.kind,
                 place,
+                ended,
                 count: finding.count,
                 bytes: finding.bytes,
             }),
         }
     }
-    all.sort_by_key(|young| std::cmp::Reverse((young.bytes, young.count)));
+    all.sort_by_key(|young| std::cmp::Reverse((young.ended, young.bytes, young.count)));
     all
 }
 
@@ -138,4 +151,36 @@ fn balanced(young: &[Young], most: usize) -> Vec<&Young> {
         .take(most)
         .chain(heap.into_iter().take(most))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Finding;
+
+    #[test]
+    fn what_a_fix_has_ended_is_a_line_of_its_own_and_the_first() {
+        let mut report = crate::render::samples::report();
+        let one = report.findings.first().unwrap().clone();
+        let held = |count, ended_by_fix| Finding {
+            verdict: Verdict::Held,
+            kind: Kind::Sockets,
+            bytes: None,
+            count,
+            ended_by_fix,
+            ..one.clone()
+        };
+        report.findings = vec![held(70, false), held(30, true), held(1, false)];
+        let mut text = String::new();
+        young(&mut text, &report, Layout::default());
+        let text = anstream::adapter::strip_str(&text).to_string();
+        let rows: Vec<&str> = text.lines().filter(|row| !row.is_empty()).collect();
+        let said = "ended by memguard, numbers still held: ";
+        assert!(rows[0].contains("30") && rows[0].contains(said), "{text}");
+        assert!(
+            rows[1].contains("71") && !rows[1].contains("memguard"),
+            "{text}"
+        );
+        assert_eq!(rows.len(), 2, "{text}");
+    }
 }
