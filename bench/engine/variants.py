@@ -29,6 +29,7 @@ class Variant:
             "HOME": "/tmp",
             "LANG": "C.UTF-8",
             "PYTHONHASHSEED": "0",
+            "PERL_HASH_SEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
         }
         return fixed | self.environment
