@@ -586,3 +586,44 @@ fn a_process_without_the_library_is_seen_from_outside_and_marked() {
     );
     held.finish();
 }
+
+/// Guards: the record's word on the heap, and the file that it is mapped from.
+#[test]
+fn the_doctor_believes_the_record_of_a_running_process() {
+    let folder = tempdir().unwrap();
+    let doctor = |preload: std::ffi::OsString| {
+        let mut command = std::process::Command::new(forgets());
+        command.args(["files", "1"]).env("LD_PRELOAD", preload);
+        command.env("MEMGUARD_DIR", folder.path());
+        let held = Held::start(command);
+        let said = json(folder.path(), &["doctor", "--format", "json", &held.word()]);
+        held.kill();
+        said
+    };
+    let of = |said: &serde_json::Value, name: &str| {
+        let checks = said["checks"].as_array().unwrap().iter();
+        let mut of_name = checks.filter(|check| check["name"] == name);
+        of_name
+            .next()
+            .unwrap_or_else(|| panic!("no {name}: {said}"))
+            .clone()
+    };
+    let library = memguard_tests::artifacts::library().into_os_string();
+    let said = doctor(library.clone());
+    assert_eq!(of(&said, "allocator")["outcome"], "ok");
+    let detail = of(&said, "shm")["detail"].to_string();
+    assert!(detail.contains(folder.path().to_str().unwrap()), "{detail}");
+    let other = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2";
+    if memguard_tests::skip::file("live", other) {
+        let mut first = std::ffi::OsString::from(other);
+        first.push(":");
+        first.push(&library);
+        let checked = of(&doctor(first), "allocator");
+        assert_eq!(checked["outcome"], "limited", "{checked}");
+        assert!(
+            checked["advice"]
+                .to_string()
+                .contains("first in LD_PRELOAD")
+        );
+    }
+}

@@ -4,10 +4,12 @@ use super::elf_view::ElfView;
 use super::finding::{Finding, Severity};
 use super::system_rules::Surroundings;
 use crate::attach::name::SegmentName;
+use crate::attach::{Running, live};
 use crate::kernel::text::{self, lossy};
 use crate::kernel::{Mapping, ProcDir, Process, maps};
 use crate::symbols::open::Root;
 use rustix::process::geteuid;
+use shm_protocol::codes::note;
 use std::path::Path;
 
 /// The library's file name, as the loader maps it.
@@ -113,6 +115,23 @@ pub fn all(process: &Process, inside: &Inside, surroundings: &Surroundings) -> V
         confined(inside),
     ];
     rules.into_iter().flatten().collect()
+}
+
+/// Whether its record says so.
+pub fn heap_is_out_of_reach(pid: i32) -> bool {
+    let segment = Running::find(pid).and_then(|process| live::find(&process).ok().flatten());
+    let notes = segment.and_then(|live| Some(live.segment.view("").ok()?.header().notes));
+    notes.is_some_and(|notes| notes & note::STATIC_ALLOCATOR != 0)
+}
+
+/// The program's own malloc does not come first, nor does memguard's.
+pub fn another_malloc(pid: i32) -> Finding {
+    let sentence = format!(
+        "In process {pid} a malloc of another library comes before memguard's: what is allocated there is not seen."
+    );
+    let remedy =
+        "Name memguard's library first in LD_PRELOAD; it lets the other one serve all the same.";
+    Finding::new("allocator", Severity::Limits, sentence, remedy)
 }
 
 /// Its record has a file, which stays when it is killed.

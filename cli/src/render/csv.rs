@@ -1,5 +1,6 @@
 //! CSV by RFC 4180, with a head line.
 
+use super::safe::safe;
 use super::{Render, line};
 use crate::error::OutputError;
 use crate::model::{Doctor, Fds, Finding, FixReport, Frame, Labels, Learned, List, Report, Undo};
@@ -171,10 +172,12 @@ fn quote(cell: &str) -> String {
     } else {
         cell.to_owned()
     };
-    if cell.contains(['"', ',', '\n', '\r']) {
+    // On a screen an escape would be obeyed, in a file it would be taken out.
+    let cell = safe(&cell);
+    if cell.contains(['"', ',']) {
         format!("\"{}\"", cell.replace('"', "\"\""))
     } else {
-        cell
+        cell.into_owned()
     }
 }
 
@@ -187,6 +190,7 @@ mod tests {
         assert_eq!(quote("plain"), "plain");
         assert_eq!(quote("a,\"b\""), "\"a,\"\"b\"\"\"");
         assert_eq!(quote("=cmd()"), "'=cmd()");
+        assert_eq!(quote("a\u{1b}[2J\nb,"), "\"a\\u{1b}[2J\\nb,\"");
         assert_eq!(quote("-4.5"), "-4.5");
     }
 }
