@@ -487,3 +487,24 @@ fn manual_pages_and_completions_name_every_verb() {
     }
     assert!(pages.join("memguard.1").exists());
 }
+
+#[test]
+fn the_doctor_tells_the_dead_from_the_forbidden() {
+    let folder = tempdir().unwrap();
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    let pid = child.id().to_string();
+    let ended = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit(") ").next().unwrap().starts_with('Z')
+    };
+    for _ in 0..2000 {
+        if ended() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(ended());
+    let refused = run(folder.path(), &["doctor", &pid]);
+    assert_refused(&refused, 3, "has ended and only waits for its parent");
+    child.wait().unwrap();
+}

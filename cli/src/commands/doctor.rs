@@ -39,6 +39,9 @@ fn diagnose(named: &OsStr) -> Result<Diagnosis, Error> {
 }
 
 fn of_process(pid: i32, surroundings: &Surroundings) -> Result<Diagnosis, Error> {
+    if process::is_zombie(pid) {
+        return Err(TargetError::Doctor(DoctorError::Ended(pid)).into());
+    }
     let dir = ProcDir::open(pid).map_err(TargetError::Kernel)?;
     doctor::process(&dir, surroundings).map_err(|error| TargetError::Doctor(error).into())
 }

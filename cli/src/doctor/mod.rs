@@ -36,6 +36,12 @@ pub enum DoctorError {
     /// The file cannot be looked at.
     #[error(transparent)]
     File(#[from] Missing),
+    /// It is no more.
+    #[error(
+        "Process {0} has ended and only waits for its parent to take note of it; `memguard report {0}` shows its \
+        record, if it left one."
+    )]
+    Ended(i32),
     /// Nothing of that name.
     #[error("There is no command {0}; check the spelling, or give its path.")]
     NotFound(String),
