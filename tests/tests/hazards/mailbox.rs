@@ -334,7 +334,11 @@ fn forks_and_exec_leave_commands_where_they_are() {
     mail.post(1, 1, Verb::CloseLost, &second);
     held.go_on();
     assert_eq!(mail.state(1).map(|state| state.phase), Some(Phase::Ready));
+    let inherited = words_of(held.pid(), held.folder(), second[0] as i32);
+    let new_mail = mail_of(&held);
+    new_mail.post(0, 1, Verb::CloseLost, &inherited.expect("it is open"));
     held.go_on();
+    assert_eq!(new_mail.answer(0, 1), Answer::Protected, "it is inherited");
     assert_eq!(mail.state(1).map(|state| state.phase), Some(Phase::Ready));
     assert!(is_open(&held, &second));
     held.finish_ok();

@@ -1,12 +1,12 @@
 //! Filters that kill at any call outside a list, before the start and after.
 //!
 //! Guards: under a filter at the start, the constructor makes no call that the
-//! loader has not made, and threads' states are set aside before; once the
-//! program installs one (prctl or syscall), the segment never grows again. A
-//! child under a filter lets go of its parent's segment in fork's handlers, for
-//! the kernel wipes nothing then. Without the first or the third the program
-//! dies of SIGSYS, without the second stacks are missing, without the last a
-//! child's closes take the parent's rows away.
+//! loader has not made, and threads' states are set aside before, as they are
+//! when the program is about to install one (prctl or syscall): from then on
+//! the segment never grows again. A child under a filter lets go of its parent's
+//! segment in fork's handlers, for the kernel wipes nothing then. Without the
+//! first or the third the program dies of SIGSYS, without the second stacks are
+//! missing, without the last a child's closes take the parent's rows away.
 //! A filter that comes in past all hooks meets no call of ours at the end of a
 //! process whose record is kept.
 
@@ -48,6 +48,7 @@ fn a_filter_by_prctl() {
 #[test]
 fn a_filter_by_syscall() {
     shuts_itself_in("syscall");
+    shuts_itself_in("number");
 }
 
 #[test]

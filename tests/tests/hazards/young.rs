@@ -3,7 +3,8 @@
 //!
 //! Guard: such descriptors wait with their return addresses until the child
 //! has a segment. Without it a worker that opens everything at once is "origin
-//! unknown" for good.
+//! unknown" for good. And they are forgotten in a child of its own: without
+//! that what it inherits passes for opened there.
 
 use memguard_tests::truth::Truth;
 use memguard_tests::{Mode, Program};
@@ -14,6 +15,11 @@ const CHILD_KEEPS: &str = "kept 3 files child_runs\n\
     kept 5 pipes young_pipes\n\
     kept 40 files child_runs\n";
 
+/// What the child's own child inherits of these.
+const GRANDCHILD_KEEPS: &str = "kept 4 - inherited\n\
+    kept 5 - inherited\n\
+    kept 40 - inherited\n";
+
 #[test]
 fn what_a_young_child_opens_is_known_later() {
     for mode in [Mode::Light, Mode::Deep] {
@@ -22,6 +28,8 @@ fn what_a_young_child_opens_is_known_later() {
         let child = held.value("child") as u32;
         held.record_of(child).assert_rows_are_true(child);
         Truth::of(child, CHILD_KEEPS).assert_agrees(&held.fds_of(child));
+        let grandchild = held.value("grandchild") as u32;
+        Truth::of(grandchild, GRANDCHILD_KEEPS).assert_agrees(&held.fds_of(grandchild));
         held.finish_ok();
     }
 }
