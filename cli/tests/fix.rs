@@ -387,6 +387,18 @@ fn a_program_that_sigpipe_would_kill_is_hung_up_on_and_lives() {
 }
 
 #[test]
+fn a_program_whose_own_handler_of_sigpipe_ends_it_lives() {
+    let server = Server::start("handles", 3);
+    server.blame("connect_upstream");
+    let fix = || server.fix(&["--yes", "--rate", "unlimited"]);
+    let (exit, report) = server.while_it_serves(fix);
+    assert_fixed((exit, &report), "neutered", 3);
+    assert_eq!(server.told(b"flood", 6), "took 0");
+    server.assert_serves();
+    server.held.kill();
+}
+
+#[test]
 fn a_parked_file_is_back_when_touched_and_closed_when_not() {
     let server = Server::start("files", 6);
     let before = server.open();
@@ -935,6 +947,52 @@ fn stale_registrations_leave_the_epoll_and_everything_stays_open() {
     assert_eq!((entries(), server.open()), (1, before));
     server.assert_serves();
     server.held.kill();
+}
+
+/// Whoever registers a connection and then gives it another number goes by its
+/// events still; a program that has the epoll too, by numbers that are right.
+#[test]
+fn registrations_that_somebody_may_go_by_stay() {
+    for (what, gate) in [("moved", "events"), ("heirs", "owner")] {
+        let server = Server::start(what, 5);
+        let entries = || {
+            let folder = std::fs::read_dir(format!("/proc/{}/fdinfo", server.held.pid)).unwrap();
+            let infos = folder.flatten().map(|info| info.path());
+            let texts = infos.filter_map(|info| std::fs::read_to_string(info).ok());
+            texts
+                .map(|text| text.matches("tfd:").count())
+                .sum::<usize>()
+        };
+        let before = entries();
+        let (exit, refused) = server.fix(&["--yes", "--kind", "listeners"]);
+        assert_eq!(exit, 5, "{what}: {refused}");
+        assert_gate(&refused, gate);
+        assert_eq!(entries(), before, "{what}");
+        server.held.kill();
+    }
+}
+
+/// Writes by an open descriptor are told whether the file has a name or not.
+#[test]
+fn watches_go_only_where_nothing_is_told_any_more() {
+    for (what, is_over) in [("watched", false), ("gone", true)] {
+        let server = Server::start(what, 5);
+        server.blame("watch_name");
+        let watches = || {
+            let folder = std::fs::read_dir(format!("/proc/{}/fdinfo", server.held.pid)).unwrap();
+            let infos = folder.flatten().map(|info| info.path());
+            let texts = infos.filter_map(|info| std::fs::read_to_string(info).ok());
+            texts
+                .map(|text| text.matches("inotify wd:").count())
+                .sum::<usize>()
+        };
+        assert_eq!(watches(), 5);
+        let (exit, report) = server.fix(&["--yes", "--kind", "listeners"]);
+        assert_eq!(exit, if is_over { 0 } else { 5 }, "{what}: {report}");
+        let removed = outcomes(&report, "removed").len();
+        assert_eq!((removed, watches()), if is_over { (5, 0) } else { (0, 5) });
+        server.held.kill();
+    }
 }
 
 #[test]

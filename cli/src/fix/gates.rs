@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::owners::{Owner, Owners};
+use super::plan::Wish;
 use super::protect::Protection;
 use super::retire::Seen;
 use crate::detect::Found;
@@ -13,7 +14,7 @@ use crate::detect::model::{Decision, Why};
 use crate::kernel::Kind::{Epoll, Eventfd};
 use crate::model::{FixGate, Verdict};
 use crate::snapshot::facts::{RegistrationFact, StaleFact};
-use crate::snapshot::{Descriptor, FdFact, Snapshot, SocketFact};
+use crate::snapshot::{Descriptor, FdFact, Snapshot, SocketFact, Thing};
 use crate::units::{span, told_apart};
 
 /// Least age and idleness, unless `--min-age` says otherwise.
@@ -210,7 +211,7 @@ fn elsewhere(others: usize) -> String {
     }
 }
 
-fn one_file(open: Option<usize>) -> FixGate {
+pub(super) fn one_file(open: Option<usize>) -> FixGate {
     match open {
         Some(1) => gate("owner", true, "one descriptor of one process"),
         Some(n) => gate("owner", false, elsewhere(n.saturating_sub(1))),
@@ -255,10 +256,41 @@ pub(super) fn floor_of(
     asked.or(written).unwrap_or(FLOOR.as_secs_f64())
 }
 
+/// The age of what the kernel lists without a descriptor. What no row tells of
+/// is as old as what we know of.
+pub(super) fn thing_old_enough(
+    snapshot: &Snapshot,
+    found: &Found,
+    wish: &Wish,
+    thing: &Thing,
+) -> FixGate {
+    let least = floor_of(&wish.protection, found.kind, wish.min_age);
+    let Some(born_ms) = thing.born_ms else {
+        return gate(
+            "age",
+            true,
+            "no row tells of it, but the kernel in two looks",
+        );
+    };
+    let age = snapshot.moment_ms.saturating_sub(born_ms) as f64 / 1000.0;
+    let (age_said, least_said) = beside(age, least);
+    let said = format!("{age_said} old, at least {least_said} is asked");
+    gate("age", age >= least, said)
+}
+
 /// The least time without use, likewise.
 pub(super) fn idle_floor(case: &Case<'_>) -> f64 {
-    let asked = case.min_age.map(|age| age.as_secs_f64());
-    let written = case.protection.floors(case.found.kind).min_idle_s;
+    idle_floor_of(case.protection, case.found.kind, case.min_age)
+}
+
+/// The same: the flag's, else the file's, else the built-in one.
+pub(super) fn idle_floor_of(
+    protection: &Protection,
+    kind: crate::model::Kind,
+    asked: Option<Duration>,
+) -> f64 {
+    let asked = asked.map(|age| age.as_secs_f64());
+    let written = protection.floors(kind).min_idle_s;
     asked.or(written).unwrap_or(FLOOR.as_secs_f64())
 }
 

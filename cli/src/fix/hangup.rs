@@ -1,7 +1,8 @@
 //! Hanging up: both directions of a connection whose owner took no notice of
 //! its end of file. The number stays the program's; later writes to it fail.
 //!
-//! Where SIGPIPE would kill the program for such a write, the library has to
+//! Where SIGPIPE would come of such a write, and kill the program or run a
+//! handler that may end it, the library has to
 //! answer it without the signal. It is told first (`Verb::ExpectHangUp`), then
 //! the connection is ended from outside, on a duplicate of the very socket.
 
@@ -23,7 +24,8 @@ pub fn hang_up(means: &Means, items: &mut [FixItem], silent: &[usize]) -> Vec<us
     let sockets: Vec<usize> = of_sockets
         .filter(|at| items[*at].action == Fix::Eof && is_tcp(means, &items[*at]))
         .collect();
-    let bearable = if means.sigpipe == SigPipe::Kills {
+    // A handler of the program's may end it as well.
+    let bearable = if means.sigpipe != SigPipe::Ignored {
         told(means, items, &sockets)
     } else {
         sockets

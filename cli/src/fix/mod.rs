@@ -9,6 +9,7 @@
 //! - [`outside`]: acts on duplicates of the target's descriptors
 //! - [`epoll`]: takes stale entries out of an epoll from outside
 //! - [`stale`]: stale registrations, from finding to item and out
+//! - [`needed`]: whether the program may need what they tell after all
 //! - [`posix`]: POSIX timers, from finding to item; [`watches`]: dead watches
 //! - [`same_file`]: duplicates among files that share an inode
 //! - [`hangup`]: ends a connection whose owner took no notice of its end of file
@@ -29,7 +30,7 @@
 //! - [`ladder`]: canary, a tenth, all; watches for harm, verifies in the kernel
 //! - `forced`: for tests only, calls everything a leak
 //! - [`unix`]: AF_UNIX sockets and who is at their other end
-//! - [`undo`]: sets stopped timers back
+//! - [`undo`]: sets stopped timers back; [`ticks`]: keeps what they counted
 //! - [`watch`]: alive, CPU, restarts
 //!
 //! Nothing that the program may still use is closed: a socket's owner is shown
@@ -53,6 +54,7 @@ pub mod losing;
 pub mod lost;
 pub mod mailbox;
 pub mod means;
+pub mod needed;
 pub mod others;
 pub mod outside;
 pub mod owners;
@@ -66,6 +68,7 @@ pub mod same_file;
 pub mod stale;
 #[cfg(test)]
 mod testing;
+pub mod ticks;
 pub mod undo;
 pub mod unix;
 pub mod watch;

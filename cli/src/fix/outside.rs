@@ -2,6 +2,7 @@
 //! object is held, then its identity is checked, then something is done, then
 //! it is let go. What its number means by then does not matter.
 
+use super::ticks;
 use crate::model::FixItem;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -124,7 +125,8 @@ pub fn is_off(timer: &Itimerspec) -> bool {
     timer.it_value.tv_sec == 0 && timer.it_value.tv_nsec == 0
 }
 
-/// Stops a timerfd; gives what it was set to.
+/// Stops a timerfd; gives what it was set to. What it has counted stays to be
+/// read.
 ///
 /// # Errors
 /// The kernel's.
@@ -134,7 +136,8 @@ pub fn disarm(timer: BorrowedFd<'_>) -> Result<Itimerspec, Untouched> {
         it_interval: zero,
         it_value: zero,
     };
-    Ok(timerfd_settime(timer, TimerfdTimerFlags::empty(), &off)?)
+    let stop = || timerfd_settime(timer, TimerfdTimerFlags::empty(), &off);
+    Ok(ticks::keep(timer, stop)?)
 }
 
 /// Sets a timerfd back to what it was.
@@ -142,7 +145,9 @@ pub fn disarm(timer: BorrowedFd<'_>) -> Result<Itimerspec, Untouched> {
 /// # Errors
 /// The kernel's.
 pub fn rearm(timer: BorrowedFd<'_>, to: &Itimerspec) -> Result<(), Untouched> {
-    timerfd_settime(timer, TimerfdTimerFlags::empty(), to)?;
+    ticks::keep(timer, || {
+        timerfd_settime(timer, TimerfdTimerFlags::empty(), to)
+    })?;
     Ok(())
 }
 
@@ -198,6 +203,28 @@ mod tests {
         assert_eq!(old.it_interval.tv_sec, 3600);
         rearm(timer.as_fd(), &old).unwrap();
         assert!(timerfd_gettime(&timer).unwrap().it_value.tv_sec > 3500);
+    }
+
+    /// A program may count by a timer that it seldom reads.
+    #[test]
+    fn what_a_timer_has_counted_stays_to_be_read() {
+        let often = rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 1_000_000,
+        };
+        let timer = armed(often);
+        let ticks = || ticks::unread(timer.as_fd()).unwrap();
+        crate::kernel::testing::wait_for(|| (ticks() > 0).then_some(()));
+        // Asking counts what has come since, and goes on counting.
+        timerfd_gettime(&timer).unwrap();
+        let before = ticks();
+        let old = disarm(timer.as_fd()).unwrap();
+        let stopped = ticks();
+        assert!(stopped >= before);
+        rearm(timer.as_fd(), &old).unwrap();
+        let mut read = [0; 8];
+        rustix::io::read(&timer, &mut read).unwrap();
+        assert!(u64::from_ne_bytes(read) >= stopped);
     }
 
     #[test]

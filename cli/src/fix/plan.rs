@@ -2,7 +2,7 @@
 //! also what no gate lets through: a plan that leaves out nothing can be
 //! argued with.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::gates::{self, Case};
@@ -172,6 +172,18 @@ fn sought(snapshot: &Snapshot, leaks: &[&Found]) -> Sought {
     let open = leaks.iter().flat_map(|found| &found.descriptors);
     let facts = open.filter_map(|at| snapshot.descriptors[*at].fact.as_ref());
     facts.for_each(|fact| sought.add(fact));
+    // Whoever has their epolls too may go by what they tell.
+    let epolls = leaks
+        .iter()
+        .flat_map(|found| stale::epolls(snapshot, found));
+    let epolls: HashSet<i32> = epolls.collect();
+    let all = snapshot.facts.descriptors.iter().flatten();
+    let watching = all.filter(|fact| epolls.contains(&fact.fd));
+    watching.for_each(|fact| sought.add(fact));
+    let watched = leaks
+        .iter()
+        .flat_map(|found| watches::watched(snapshot, found));
+    watched.for_each(|fact| sought.add(fact));
     sought
 }
 
@@ -207,7 +219,8 @@ impl Maker<'_> {
         self.items.extend(stale);
         let timers = posix::items(snapshot, found, wish, self.whole.inside());
         self.items.extend(timers);
-        self.items.extend(watches::items(snapshot, found, wish));
+        self.items
+            .extend(watches::items(snapshot, found, self.owners, wish));
     }
 
     fn add_descriptor(&mut self, found: &Found, open: &Descriptor) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::epoll::{Entry, Remover, removing};
 use super::gates;
 use super::means::settle_with;
+use super::needed::Needed;
 use super::outside::{Hold, Untouched};
 use super::owners::{Owner, Owners, Sought};
 use super::pace::Turns;
@@ -31,6 +32,11 @@ pub fn inodes<'a>(snapshot: &'a Snapshot, found: &'a Found) -> impl Iterator<Ite
     entries(snapshot, found).map(|(_, entry)| entry.object.1)
 }
 
+/// The epolls that they stand in.
+pub fn epolls<'a>(snapshot: &'a Snapshot, found: &'a Found) -> impl Iterator<Item = i32> + 'a {
+    entries(snapshot, found).map(|(_, entry)| entry.epoll)
+}
+
 fn entries<'a>(
     snapshot: &'a Snapshot,
     found: &'a Found,
@@ -44,6 +50,7 @@ fn entries<'a>(
 pub fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -> Vec<FixItem> {
     let id = found.id(snapshot);
     let mut holders = Holders::default();
+    let needed = Needed::of(snapshot, found, owners, wish);
     entries(snapshot, found)
         .map(|(thing, entry)| FixItem {
             fd: Some(entry.epoll),
@@ -51,7 +58,9 @@ pub fn items(snapshot: &Snapshot, found: &Found, owners: &Owners, wish: &Wish) -
             object: entry.object,
             gates: {
                 let known = holders.of(snapshot, owners, entry.object);
-                gates::stale(snapshot, found, &wish.protection, entry, known)
+                let mut all = gates::stale(snapshot, found, &wish.protection, entry, known);
+                all.extend(needed.gates(thing, entry));
+                all
             },
             ..FixItem::new(&id, found.kind, Fix::EpollDel, thing.what.clone())
         })
