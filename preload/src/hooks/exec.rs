@@ -49,10 +49,11 @@ fn is_about_us(segment: &Segment) -> bool {
 }
 
 macro_rules! execs {
-    ($($name:ident($($argument:ident: $type:ty),*);)*) => {
+    ($($name:ident($($argument:ident: $type:ty),*) of $file:expr;)*) => {
         $(
             #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $name($($argument: $type),*) -> c_int {
+                $file;
                 replacing(|| crate::hooks::original!($name($($argument),*)))
             }
         )*
@@ -60,12 +61,12 @@ macro_rules! execs {
 }
 
 execs! {
-    execve(path: *const c_char, words: Words, environment: Words);
-    execv(path: *const c_char, words: Words);
-    execvp(name: *const c_char, words: Words);
-    execvpe(name: *const c_char, words: Words, environment: Words);
-    fexecve(fd: c_int, words: Words, environment: Words);
-    execveat(folder: c_int, path: *const c_char, words: Words, environment: Words, flags: c_int);
+    execve(path: *const c_char, words: Words, environment: Words) of retire::named(path);
+    execv(path: *const c_char, words: Words) of retire::named(path);
+    execvp(name: *const c_char, words: Words) of retire::named(name);
+    execvpe(name: *const c_char, words: Words, environment: Words) of retire::named(name);
+    fexecve(fd: c_int, words: Words, environment: Words) of retire::due(fd);
+    execveat(folder: c_int, path: *const c_char, words: Words, environment: Words, flags: c_int) of retire::due(folder);
 }
 
 /// The words come one by one: five in registers, the rest on the stack. Pushed
@@ -109,6 +110,7 @@ lists! {
 }
 
 extern "C" fn execl_hook(path: *const c_char, words: Words) -> c_int {
+    retire::named(path);
     replacing(|| crate::hooks::original!(execv(path, words)))
 }
 
@@ -126,5 +128,6 @@ extern "C" fn execle_hook(path: *const c_char, words: Words) -> c_int {
         }
         *end.add(1).cast::<Words>()
     };
+    retire::named(path);
     replacing(|| crate::hooks::original!(execve(path, words, environment)))
 }

@@ -78,6 +78,7 @@ extern "C-unwind" fn inotify_add_watch_hook(
     sp: usize,
     bp: usize,
 ) -> c_int {
+    retire::named(path);
     let watch = original!(inotify_add_watch(inotify, path, mask));
     crate::stamps::touch(inotify);
     watched(inotify, watch, caller(sp, bp));

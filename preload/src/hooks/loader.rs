@@ -5,7 +5,7 @@
 //! taken meanwhile ask libc afresh anyway, and what they learn is right.
 
 use crate::interpose::{pop, push, stub_asm};
-use core::ffi::{c_int, c_void};
+use core::ffi::{c_char, c_int, c_long, c_void};
 use core::sync::atomic::{AtomicPtr, Ordering};
 
 static NEXT_DLOPEN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -32,9 +32,14 @@ macro_rules! passes_by {
 }
 
 passes_by!(dlopen, NEXT_DLOPEN, before_load);
-passes_by!(dlmopen, NEXT_DLMOPEN, before_load);
+passes_by!(dlmopen, NEXT_DLMOPEN, before_load_apart);
 
-extern "C" fn before_load() {
+extern "C" fn before_load_apart(_space: c_long, path: *const c_char) {
+    before_load(path);
+}
+
+extern "C" fn before_load(path: *const c_char) {
+    crate::retire::named(path);
     if NEXT_DLOPEN.load(Ordering::Relaxed).is_null() {
         real::resolve_all();
     }

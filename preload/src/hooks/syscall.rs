@@ -343,7 +343,14 @@ extern "C-unwind" fn syscall_hook(
             call()
         }
         libc::SYS_unshare | libc::SYS_mlockall => rights_changed(number, fd, call()),
-        libc::SYS_execve | libc::SYS_execveat => super::exec::replacing(call),
+        libc::SYS_execve => {
+            retire::named(a as *const _);
+            super::exec::replacing(call)
+        }
+        libc::SYS_execveat => {
+            retire::due(fd);
+            super::exec::replacing(call)
+        }
         libc::SYS_exit_group => {
             live::end();
             call()
