@@ -80,6 +80,7 @@ fn with(word: u64, kind: u64) -> u64 {
 pub fn mark(fd: u32, object: (u64, u64)) -> Wish {
     if let Some(trap) = traps::place(fd) {
         match kind(trap.what.load(Ordering::Acquire)) {
+            state::RESTORED if is_locked(trap) => return Wish::Used,
             state::RESTORED => let_go(fd, trap),
             state::RETIRED | state::BUSY => return Wish::Used,
             _ => {}
@@ -253,22 +254,35 @@ pub fn restore(fd: u32) -> Option<Wish> {
         used(fd);
         return Some(Wish::Done);
     }
-    match kind(trap.what.load(Ordering::Acquire)) {
-        state::RESTORED => {
-            let_go(fd, trap);
-            return Some(Wish::Used);
+    let wish = match kind(trap.what.load(Ordering::Acquire)) {
+        state::RESTORED => Wish::Used,
+        state::RETIRED | state::BUSY => {
+            give_back(fd, trap);
+            Wish::Done
         }
-        state::RETIRED | state::BUSY => give_back(fd, trap),
         _ => return None,
+    };
+    if !is_locked(trap) {
+        let_go(fd, trap);
     }
-    let_go(fd, trap);
-    Some(Wish::Done)
+    Some(wish)
+}
+
+/// POSIX locks are of the process: closing any descriptor of the file drops
+/// them, so what is parked stays until they are given back.
+fn is_locked(trap: &Trap) -> bool {
+    let copy = parked(trap.what.load(Ordering::Acquire));
+    trap.is_named_by(copy) && sys::has_posix_lock(copy)
 }
 
 /// The quarantine is over: the parked file is closed for good, its number
 /// keeps the placeholder. One that was used meanwhile stays the program's.
 pub fn end(fd: u32) -> Option<Wish> {
     let trap = traps::place(fd)?;
+    if is_locked(trap) {
+        restore(fd);
+        return Some(Wish::Used);
+    }
     let word = own(trap);
     let Some(word) = word else {
         return restore(fd);

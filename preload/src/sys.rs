@@ -371,6 +371,17 @@ pub fn is_place_only(fd: u32) -> bool {
     flags >= 0 && flags & libc::O_PATH as isize != 0
 }
 
+/// Whether anybody has a POSIX lock on the file, this process too: asked as who
+/// holds none, since locks of an open file (fcntl(2)) are not the process's.
+pub fn has_posix_lock(fd: u32) -> bool {
+    // SAFETY: plain numbers.
+    let mut whole: libc::flock = unsafe { core::mem::zeroed() };
+    whole.l_type = libc::F_WRLCK as _;
+    let at = &raw mut whole as usize;
+    let asked = call3(libc::SYS_fcntl, fd as usize, libc::F_OFD_GETLK as usize, at);
+    asked == 0 && whole.l_type != libc::F_UNLCK as libc::c_short
+}
+
 /// Lets other threads run.
 pub fn yield_now() {
     call(libc::SYS_sched_yield, [0; 6]);

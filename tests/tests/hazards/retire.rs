@@ -135,6 +135,14 @@ fn closes_take_what_is_parked_along_and_go_around_the_rest() {
     held.finish_ok();
 }
 
+/// Closing the parked descriptor would drop them (`is_locked`).
+#[test]
+fn locks_that_are_taken_meanwhile_stay() {
+    let mut held = held_as("locks");
+    retire(&mut held, 2);
+    held.finish_ok();
+}
+
 #[test]
 fn what_comes_unseen_to_a_number_is_not_taken_for_the_file() {
     use Answer::{Changed, Done, OtherObject};
