@@ -388,10 +388,12 @@ fn map_base(fd: isize) -> Option<*mut u8> {
 #[inline(never)]
 fn make_folder(path: &mut Text) -> Option<()> {
     path.push(config::dir());
+    let uid = sys::geteuid();
     if sys::mkdir(path.path(), 0o1777) == 0 {
         sys::chmod(path.path(), 0o1777);
+    } else if is_strangers_link(path, uid) {
+        return None;
     }
-    let uid = sys::geteuid();
     path.push(b"/").number(u64::from(uid));
     sys::mkdir(path.path(), 0o700);
     let found = sys::lstat(path.path())?;
@@ -400,6 +402,13 @@ fn make_folder(path: &mut Text) -> Option<()> {
         && found.st_mode & 0o077 == 0;
     path.push(b"/");
     ours.then_some(())
+}
+
+/// /dev/shm is everybody's: a link there may lead anywhere.
+fn is_strangers_link(path: &Text, uid: u32) -> bool {
+    let is_link = |found: &libc::stat| found.st_mode & libc::S_IFMT == libc::S_IFLNK;
+    let found = sys::lstat(path.path()).filter(is_link);
+    found.is_some_and(|link| link.st_uid != 0 && link.st_uid != uid)
 }
 
 /// Creates `<pid namespace>.<pid>.<start>.<n>` with the first free n, and
