@@ -6,16 +6,28 @@
 use crate::sys;
 use crate::text::{Text, leading_number};
 
-/// Bytes left below the memory limit; `None` where there is no limit.
-pub fn headroom_bytes() -> Option<u64> {
+/// A group's limit and what it has.
+pub struct Memory {
+    pub limit_bytes: u64,
+    used_bytes: u64,
+}
+
+impl Memory {
+    pub fn left_bytes(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.used_bytes)
+    }
+}
+
+/// Of the process's own group; `None` where there is no limit.
+pub fn memory() -> Option<Memory> {
     let mut buffer = [0u8; 1024];
     let groups = sys::read_file(c"/proc/self/cgroup", &mut buffer);
     groups.split(|byte| *byte == b'\n').find_map(|line| {
         let mut parts = line.splitn(3, |byte| *byte == b':');
         let (_, controllers, path) = (parts.next()?, parts.next()?, parts.next()?);
         match controllers {
-            b"" => left(b"/sys/fs/cgroup", path, b"/memory.max", b"/memory.current"),
-            b"memory" => left(
+            b"" => of_group(b"/sys/fs/cgroup", path, b"/memory.max", b"/memory.current"),
+            b"memory" => of_group(
                 b"/sys/fs/cgroup/memory",
                 path,
                 b"/memory.limit_in_bytes",
@@ -26,7 +38,7 @@ pub fn headroom_bytes() -> Option<u64> {
     })
 }
 
-fn left(mount: &[u8], group: &[u8], limit: &[u8], used: &[u8]) -> Option<u64> {
+fn of_group(mount: &[u8], group: &[u8], limit: &[u8], used: &[u8]) -> Option<Memory> {
     let value = |file: &[u8]| {
         let mut path = Text::new();
         path.push(mount).push(group).push(file);
@@ -34,5 +46,8 @@ fn left(mount: &[u8], group: &[u8], limit: &[u8], used: &[u8]) -> Option<u64> {
         // "max" is no number: no limit.
         leading_number(sys::read_file(path.path(), &mut buffer))
     };
-    Some(value(limit)?.saturating_sub(value(used)?))
+    Some(Memory {
+        limit_bytes: value(limit)?,
+        used_bytes: value(used)?,
+    })
 }

@@ -16,9 +16,12 @@ pub const BASE_BYTES: usize = 128 * 1024;
 /// Made real at a time.
 const CHUNK: usize = 256 * 1024;
 /// Extents from here on must leave the control group room to live.
-const LARGE: usize = 4 << 20;
+const LARGE: usize = 256 << 10;
 /// A large extent takes at most this part of what the group has left.
-const SHARE: u64 = 4;
+const SHARE_OF_REST: u64 = 4;
+/// And the whole segment this part of the group's limit: what the program
+/// itself will want is not known.
+const SHARE_OF_LIMIT: u64 = 8;
 /// After a failure, growth is not tried again for so long.
 const RETRY_MS: u64 = 1000;
 /// Runs of one section.
@@ -382,7 +385,14 @@ impl Segment {
 
     /// Whether the control group can bear a large extent.
     fn affordable(&self, bytes: usize) -> bool {
-        bytes < LARGE || cgroup::headroom_bytes().is_none_or(|left| bytes as u64 <= left / SHARE)
+        if bytes < LARGE {
+            return true;
+        }
+        let used = self.header().used_bytes.load(Ordering::Relaxed);
+        cgroup::memory().is_none_or(|group| {
+            bytes as u64 <= group.left_bytes() / SHARE_OF_REST
+                && used + bytes as u64 <= group.limit_bytes / SHARE_OF_LIMIT
+        })
     }
 
     /// Adds `rows` rows to a section. False when there is no room, or when

@@ -1,7 +1,9 @@
 //! A small memory control group.
 //!
-//! Guard: a large extent takes at most a share of what the group has left.
-//! Without it the program is killed for the memory of its watcher.
+//! Guard: the whole record takes at most a share of the group's limit. Without
+//! it the program is killed for the memory of its watcher. (That an extent also
+//! takes at most a share of what is left has no test of its own: here the first
+//! is enough.)
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +51,7 @@ fn the_group_is_small() {
         let Some(group) = Group::new(&format!("{mode:?}"), "33554432") else {
             return skip::note("cgroup", "no memory control group can be made here");
         };
-        let program = Program::fixture("hungry").arg("20").arg("64");
+        let program = Program::fixture("hungry").arg("20").arg("64").arg("many");
         let program = program.inside(&["cgroup", &group.procs()]);
         let bare = program.bare().ok();
         let watched = program.mode(mode).watched();
