@@ -155,6 +155,7 @@ def server_table(out: Outcome) -> str:
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="scripts/fixes --many", description=__doc__.splitlines()[0])
+    parser.add_argument("--many", action="store_true", help=argparse.SUPPRESS)
     parser.add_argument("--count", type=int, default=10_500, help="connections that are forgotten (10500)")
     parser.add_argument("--mixed", action="store_true", help="as many files, timers and registrations besides")
     parser.add_argument("--kind", default="sockets", help="what to fix (sockets); empty: all kinds")
