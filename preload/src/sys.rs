@@ -60,7 +60,7 @@ pub fn open(path: Path, flags: i32, mode: u32) -> isize {
 
 /// Copies from an address of the program's that may be bad; how much there was.
 pub fn copy_own(from: usize, to: &mut [u8]) -> usize {
-    let own = call(libc::SYS_getpid, [0; 6]) as usize;
+    let own = getpid() as usize;
     let part = |base, length| [base, length];
     let here = part(to.as_mut_ptr() as usize, to.len());
     let there = part(from, to.len());

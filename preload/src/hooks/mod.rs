@@ -77,25 +77,14 @@ macro_rules! original {
 
 /// A hook that makes one descriptor: the real call, then its row.
 macro_rules! makes {
-    // Of the file at a path.
-    ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr, at $path:ident) => {
+    // With `at`, of the file at that path.
+    ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr $(, at $path:ident)?) => {
         extern "C-unwind" fn $hook(
             $($arg: $type,)*
             sp: usize,
             bp: usize,
         ) -> core::ffi::c_int {
-            crate::retire::named($path);
-            let fd = crate::hooks::original!($real($($arg),*));
-            crate::descriptors::born(fd, $kind, 0, crate::hooks::caller(sp, bp));
-            fd
-        }
-    };
-    ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr) => {
-        extern "C-unwind" fn $hook(
-            $($arg: $type,)*
-            sp: usize,
-            bp: usize,
-        ) -> core::ffi::c_int {
+            $(crate::retire::named($path);)?
             let fd = crate::hooks::original!($real($($arg),*));
             crate::descriptors::born(fd, $kind, 0, crate::hooks::caller(sp, bp));
             fd

@@ -86,16 +86,10 @@ fn file_born(file: *mut FILE, kind: Kind, sp: usize, bp: usize) -> *mut FILE {
 }
 
 macro_rules! makes_file {
-    // Of the file at a path.
-    ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr, at $path:ident) => {
+    // With `at`, of the file at that path.
+    ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr $(, at $path:ident)?) => {
         extern "C-unwind" fn $hook($($arg: $type,)* sp: usize, bp: usize) -> *mut FILE {
-            retire::named($path);
-            let file = pointer!($real($($arg),*));
-            file_born(file, $kind, sp, bp)
-        }
-    };
-    ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr) => {
-        extern "C-unwind" fn $hook($($arg: $type,)* sp: usize, bp: usize) -> *mut FILE {
+            $(retire::named($path);)?
             let file = pointer!($real($($arg),*));
             file_born(file, $kind, sp, bp)
         }
