@@ -11,8 +11,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::owners::{Owners, Sought};
+use super::ticks;
 use crate::attach::process::pids;
-use crate::kernel::{ProcDir, Sockets, text};
+use crate::kernel::{ProcDir, Sockets};
 use crate::model::{Fix, FixItem, FixReport};
 
 /// The kernel counts in ticks of up to 10 ms.
@@ -109,8 +110,7 @@ impl Again {
 
 /// Expirations that nobody read, of a timerfd.
 fn unread(dir: &ProcDir, fd: i32) -> Option<u64> {
-    let info = dir.read(&format!("fdinfo/{fd}")).ok()?;
-    text::field(&info, "ticks:")?.trim().parse().ok()
+    ticks::told_by(&dir.read(&format!("fdinfo/{fd}")).ok()?)
 }
 
 #[cfg(test)]

@@ -25,10 +25,14 @@ pub fn keep<T>(timer: BorrowedFd<'_>, set: impl FnOnce() -> Result<T, Errno>) ->
     Ok(done)
 }
 
-/// As its fdinfo says.
+/// Of a timer of our own.
 pub fn unread(timer: BorrowedFd<'_>) -> Option<u64> {
-    let info = std::fs::read(format!("/proc/self/fdinfo/{}", timer.as_raw_fd())).ok()?;
-    text::field(&info, "ticks:")?.trim().parse().ok()
+    told_by(&std::fs::read(format!("/proc/self/fdinfo/{}", timer.as_raw_fd())).ok()?)
+}
+
+/// How many a timerfd's fdinfo tells.
+pub fn told_by(info: &[u8]) -> Option<u64> {
+    text::field(info, "ticks:")?.trim().parse().ok()
 }
 
 fn put(timer: BorrowedFd<'_>, ticks: u64) {

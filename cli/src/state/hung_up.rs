@@ -2,7 +2,7 @@
 //! owner holds on to. They leak nothing any more but the number, and a report
 //! that went on calling them leaks would be the same alarm for ever.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,11 +44,9 @@ impl HungUp {
 impl AllHungUp {
     /// Adds what one fix did.
     pub fn add(&mut self, all: &[HungUp]) {
-        for one in all {
-            self.0.retain(|known| known.fd != one.fd);
-            self.0.push(one.clone());
-        }
-        self.0.sort_by_key(|one| one.fd);
+        let known = self.0.drain(..).chain(all.iter().cloned());
+        let by_number: BTreeMap<i32, HungUp> = known.map(|one| (one.fd, one)).collect();
+        self.0 = by_number.into_values().collect();
     }
 
     /// Marks those that are still held.
