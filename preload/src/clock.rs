@@ -50,6 +50,11 @@ pub fn real_ns() -> u64 {
     read(libc::CLOCK_REALTIME)
 }
 
+/// CLOCK_BOOTTIME in ns, which the kernel stamps new processes by.
+pub fn boot_ns() -> u64 {
+    read(libc::CLOCK_BOOTTIME)
+}
+
 /// Makes `now_ms` count from now. Returns the moment in ns.
 pub fn start() -> u64 {
     let now = coarse_ns();
@@ -59,5 +64,10 @@ pub fn start() -> u64 {
 
 /// Milliseconds since [`start`].
 pub fn now_ms() -> u64 {
-    coarse_ns().saturating_sub(ORIGIN_NS.load(Ordering::Relaxed)) / 1_000_000
+    ms_at(coarse_ns())
+}
+
+/// What [`now_ms`] says, or said, at that moment of the coarse clock.
+pub fn ms_at(coarse_ns: u64) -> u64 {
+    coarse_ns.saturating_sub(ORIGIN_NS.load(Ordering::Relaxed)) / 1_000_000
 }

@@ -87,7 +87,7 @@ pub fn dir() -> &'static [u8] {
 }
 
 /// Bytes kept of the variables.
-const SETTINGS: usize = 2048;
+pub const SETTINGS: usize = 2048;
 static KEPT: [AtomicU8; SETTINGS] = [const { AtomicU8::new(0) }; SETTINGS];
 static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 

@@ -1,22 +1,114 @@
 //! Descriptors that were open before this image or this child began.
+//!
+//! The kernel's list of them is dear: it makes up a file for each, and a forked
+//! child that lives for milliseconds feels it. So a child asks for their count
+//! (Linux 6.2), and looks for them where its parent had some.
 
 use crate::segment::Segment;
 use crate::text::leading_number;
 use crate::{descriptors, live, prune, sites, sys};
-use shm_protocol::codes::Kind;
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use shm_protocol::codes::{Kind, Section};
 use shm_protocol::fds::FdInfo;
 use shm_protocol::words::Origin;
 
 /// Numbers asked for one by one where /proc is not to be had.
 const PROBED: u32 = 1024;
+/// After so many free numbers in a row the parent's rows are looked at.
+const GAP: u32 = 8;
+/// Rows of the parent that are looked at.
+const ROWS: u64 = 4096;
+/// Low numbers, kept as bits; of the others there is room for a few.
+const LOW: u32 = 64;
+const HIGH: usize = 16;
 
-/// Enters all open descriptors as inherited. The one descriptor that this
-/// takes is closed again before it returns.
-pub fn record_open_descriptors(segment: &Segment) {
+/// What [`find`] found.
+struct Found {
+    all: AtomicBool,
+    low: AtomicU64,
+    high: [AtomicU32; HIGH],
+    high_count: AtomicU32,
+}
+
+static FOUND: Found = Found {
+    all: AtomicBool::new(false),
+    low: AtomicU64::new(0),
+    high: [const { AtomicU32::new(0) }; HIGH],
+    high_count: AtomicU32::new(0),
+};
+
+impl Found {
+    /// Notes the number if it is open; whether it is.
+    fn probe(&self, fd: u32) -> bool {
+        let open = sys::is_open(fd);
+        if open && fd < LOW {
+            self.low.fetch_or(1 << fd, Relaxed);
+        } else if open {
+            let at = self.high_count.fetch_add(1, Relaxed);
+            if let Some(place) = self.high.get(at as usize) {
+                place.store(fd, Relaxed);
+            }
+        }
+        open
+    }
+
+    fn each(&self, mut enter: impl FnMut(u32)) {
+        let low = self.low.load(Relaxed);
+        (0..LOW)
+            .filter(|fd| low >> fd & 1 == 1)
+            .for_each(&mut enter);
+        let count = self.high_count.load(Relaxed) as usize;
+        let high = self.high.iter().take(count);
+        high.for_each(|fd| enter(fd.load(Relaxed)));
+    }
+}
+
+/// In a forked child, while its parent's segment is still mapped: finds what is
+/// open without the kernel's list, if that can be done.
+#[inline(never)]
+pub fn find(parent: &Segment) {
+    FOUND.all.store(false, Relaxed);
+    FOUND.low.store(0, Relaxed);
+    FOUND.high_count.store(0, Relaxed);
+    let mut left = sys::stat(c"/proc/self/fd").map_or(0, |folder| folder.st_size as u64);
+    let (mut fd, mut gap) = (0, 0);
+    while left > 0 && gap < GAP && fd < LOW {
+        let open = FOUND.probe(fd);
+        (left, gap) = if open { (left - 1, 0) } else { (left, gap + 1) };
+        fd += 1;
+    }
+    if left > 0 && parent.header_there().is_some() {
+        left -= find_by_rows(parent, fd, left);
+    }
+    let kept = FOUND.high_count.load(Relaxed) as usize <= HIGH;
+    FOUND.all.store(left == 0 && fd > 0 && kept, Relaxed);
+}
+
+/// Asks for the numbers from there on of which the parent has rows; how many
+/// are open, `most` at most.
+fn find_by_rows(parent: &Segment, from: u32, most: u64) -> u64 {
+    let rows = parent.rows(Section::Fds).min(ROWS) as u32;
+    let had = (from..rows)
+        .filter(|fd| descriptors::known_row(parent, *fd).is_some_and(|row| !row.is_free()));
+    let open = had.filter(|fd| FOUND.probe(*fd));
+    open.take(most as usize).count() as u64
+}
+
+/// Enters all open descriptors as inherited. The one descriptor that this may
+/// take is closed again before it returns.
+pub fn record_open_descriptors(segment: &Segment, forked: bool) {
     if live::frozen() {
         return;
     }
     let site = sites::without_stack(segment, Kind::Inherited, 0);
+    if forked && FOUND.all.load(Relaxed) {
+        FOUND.each(|fd| enter(segment, fd, site));
+    } else {
+        enter_by_list(segment, site);
+    }
+}
+
+fn enter_by_list(segment: &Segment, site: u32) {
     let folder = sys::open(c"/proc/self/fd", libc::O_RDONLY | libc::O_DIRECTORY, 0);
     if folder < 0 {
         // In a chroot, say: ask for each of the first numbers instead.

@@ -16,6 +16,7 @@
 compile_error!("libmemguard.so supports x86_64 Linux with glibc only: build on such a machine.");
 
 mod allocators;
+mod birth;
 mod blocks;
 mod boot;
 mod caches;
@@ -55,3 +56,4 @@ mod thread;
 mod tls;
 mod traps;
 mod unwind;
+mod who;

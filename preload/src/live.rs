@@ -10,16 +10,16 @@
 //! It finishes there what it was at, but makes the tables no larger.
 
 use crate::page::{PAGE, Page};
-use crate::segment::{BASE_BYTES, Segment};
-use crate::text::{Text, leading_number};
+use crate::segment::{BASE_BYTES, FIRST_BYTES, Segment};
+use crate::text::Text;
 use crate::{
     clock, config, descriptors, inherit, mode, modules, nursery, prune, retire, sample, stamps,
-    sys, thread, tls,
+    sys, thread, tls, who,
 };
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{State, note};
-use shm_protocol::layout;
+use shm_protocol::layout::{self, Header};
 
 /// A child lives this long before it gets a segment.
 const CHILD_WAITS_MS: u64 = 3;
@@ -27,6 +27,10 @@ const CHILD_WAITS_MS: u64 = 3;
 const LIMIT_BYTES: u64 = 8 << 30;
 /// Mapping without a file: no growth beyond it.
 const ANONYMOUS_BYTES: usize = 16 << 20;
+/// The same where the program's memory or files are limited.
+const SMALL_BYTES: usize = 512 << 10;
+/// A file that may not grow to so much is not worth it.
+const LEAST_BYTES: u64 = 256 << 10;
 
 /// Values of `Page::phase`. 0 is what a wiped page says.
 mod phase {
@@ -50,11 +54,8 @@ static FILTERED: AtomicBool = AtomicBool::new(false);
 static SHARED: AtomicBool = AtomicBool::new(false);
 /// When the last fork began, by the clock of `coarse_ns`.
 static FORKED_NS: AtomicU64 = AtomicU64::new(0);
-/// Inode of our pid namespace and our start time, as last looked up.
-static NAMESPACE: AtomicU64 = AtomicU64::new(0);
-static STARTED: AtomicU64 = AtomicU64::new(0);
-/// Hash of the working directory's path as this image began.
-static FOLDER: AtomicU64 = AtomicU64::new(0);
+/// The user's folder, as last found to be ours alone.
+static FOLDER: File = File(AtomicU64::new(0), AtomicU64::new(0));
 /// Counts segments of this image's family, so that caches notice a fork.
 static EPOCH: AtomicU32 = AtomicU32::new(1);
 /// Path of the segment's file, for its removal.
@@ -65,7 +66,7 @@ struct Path([AtomicU64; 64]);
 
 impl Path {
     fn set(&self, text: &Text) {
-        store_text(&self.0, text.bytes());
+        who::store_text(&self.0, text.bytes());
     }
 
     fn get(&self) -> [u8; 513] {
@@ -88,6 +89,11 @@ pub fn segment() -> Option<&'static Segment> {
 #[inline]
 pub fn segment_for_event() -> Option<&'static Segment> {
     segment().or_else(attach_when_due)
+}
+
+/// How many images this process had before, by its file's name.
+pub fn image() -> u32 {
+    PAGE.image.load(Ordering::Relaxed)
 }
 
 /// Number of the segment in this family of forks.
@@ -245,6 +251,11 @@ pub fn forking() {
     FORKED_NS.store(clock::coarse_ns(), Ordering::Relaxed);
 }
 
+/// When the fork that made this child began, by its parent's account in ms.
+pub fn forked_ms() -> u64 {
+    clock::ms_at(FORKED_NS.load(Ordering::Relaxed))
+}
+
 /// Makes the segment. One thread wins; the others go on without meanwhile.
 fn create(forked: bool) {
     let page = &PAGE;
@@ -261,9 +272,6 @@ fn create(forked: bool) {
         modules::reset();
         descriptors::adopt();
         sample::reseed();
-        if !frozen() {
-            SEGMENT.let_go();
-        }
     }
     let Some(notes) = open_segment(forked) else {
         page.phase.store(phase::DISABLED, Ordering::Release);
@@ -271,8 +279,8 @@ fn create(forked: bool) {
     };
     ATTACHED_BEFORE.store(true, Ordering::Relaxed);
     SEGMENT.note(notes | config::notes() | if forked { note::FORKED } else { 0 });
-    describe();
-    inherit::record_open_descriptors(&SEGMENT);
+    who::describe(&SEGMENT);
+    inherit::record_open_descriptors(&SEGMENT, forked);
     let header = SEGMENT.header();
     header.state.store(State::Ready as u32, Ordering::Relaxed);
     header.magic.store(layout::MAGIC, Ordering::Release);
@@ -308,36 +316,42 @@ fn open_segment(forked: bool) -> Option<u64> {
         return Some(note::SECCOMP_AT_START | note::ANONYMOUS);
     }
     if frozen() {
-        return open_anonymous(note::SECCOMP_AT_START);
+        return open_anonymous(note::SECCOMP_AT_START, forked);
     }
+    who::identify(forked.then_some(&SEGMENT));
     let (file_limit, _) = sys::limit(libc::RLIMIT_FSIZE);
     let (memory_limit, _) = sys::limit(libc::RLIMIT_AS);
     let small = file_limit < LIMIT_BYTES || memory_limit != u64::MAX;
     let limit = LIMIT_BYTES.min(file_limit) & !4095;
     let notes = if small { note::SMALL } else { 0 };
-    match open_file(limit) {
+    match open_file(limit, forked) {
         Some(base) => {
-            SEGMENT.lay_out(base, BASE_BYTES, limit, true);
+            take_over(base, forked);
+            SEGMENT.lay_out(base, base_bytes(limit), limit, true);
             Some(notes)
         }
-        None => open_anonymous(notes),
+        None => open_anonymous(notes, forked),
     }
 }
 
-fn open_anonymous(notes: u64) -> Option<u64> {
+/// The place of the parent's segment is taken: what the two have in common is
+/// kept.
+fn take_over(base: *mut u8, forked: bool) {
+    if forked {
+        // SAFETY: fresh, and larger than a header, which is made of atomics.
+        who::take_over(&SEGMENT, unsafe { &*base.cast::<Header>() });
+        inherit::find(&SEGMENT);
+        SEGMENT.let_go();
+    }
+}
+
+fn open_anonymous(notes: u64, forked: bool) -> Option<u64> {
     let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let small = notes & note::SMALL != 0;
-    let bytes = if small {
-        4 * BASE_BYTES
-    } else {
-        ANONYMOUS_BYTES
-    };
+    let bytes = if small { SMALL_BYTES } else { ANONYMOUS_BYTES };
     let base = sys::map(bytes, protection, flags, -1)?;
-    if !frozen() {
-        NAMESPACE.store(pid_namespace(), Ordering::Relaxed);
-        STARTED.store(identity().start_ticks, Ordering::Relaxed);
-    }
+    take_over(base, forked);
     SEGMENT.lay_out(base, bytes, bytes as u64, false);
     PATH.set(&Text::new());
     Some(notes | note::ANONYMOUS)
@@ -345,24 +359,23 @@ fn open_anonymous(notes: u64) -> Option<u64> {
 
 /// Makes the file, maps its start and makes that real.
 #[inline(never)]
-fn open_file(limit: u64) -> Option<*mut u8> {
-    if limit < 2 * BASE_BYTES as u64 {
+fn open_file(limit: u64, forked: bool) -> Option<*mut u8> {
+    if limit < LEAST_BYTES {
         return None;
     }
     let mut path = Text::new();
     make_folder(&mut path)?;
     let folder = path.bytes().len();
-    let fd = create_exclusive(&mut path)?;
+    let fd = create_exclusive(&mut path, forked)?;
     let base = (sys::ftruncate(fd, limit) == 0)
-        .then(|| map_base(fd))
+        .then(|| map_base(fd, base_bytes(limit)))
         .flatten();
     sys::close(fd);
     match base {
         Some(base) => {
             PATH.set(&path);
             if prune::is_due() {
-                let namespace = NAMESPACE.load(Ordering::Relaxed);
-                prune::dead_neighbours(path.cut(folder), namespace);
+                prune::dead_neighbours(path.cut(folder), who::namespace());
             }
             Some(base)
         }
@@ -373,13 +386,18 @@ fn open_file(limit: u64) -> Option<*mut u8> {
     }
 }
 
-fn map_base(fd: isize) -> Option<*mut u8> {
+/// What is mapped of a file that may grow so far.
+fn base_bytes(limit: u64) -> usize {
+    limit.min(BASE_BYTES as u64) as usize
+}
+
+fn map_base(fd: isize, bytes: usize) -> Option<*mut u8> {
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let base = sys::map(BASE_BYTES, protection, libc::MAP_SHARED, fd)?;
-    sys::madvise(base, BASE_BYTES, libc::MADV_DONTDUMP);
-    let real = sys::madvise(base, BASE_BYTES, libc::MADV_POPULATE_WRITE) == 0;
+    let base = sys::map(bytes, protection, libc::MAP_SHARED, fd)?;
+    sys::madvise(base, bytes, libc::MADV_DONTDUMP);
+    let real = sys::madvise(base, FIRST_BYTES, libc::MADV_POPULATE_WRITE) == 0;
     if !real {
-        sys::unmap(base, BASE_BYTES);
+        sys::unmap(base, bytes);
     }
     real.then_some(base)
 }
@@ -387,41 +405,78 @@ fn map_base(fd: isize) -> Option<*mut u8> {
 /// Puts `<dir>/<uid>/` into `path`, if that is ours alone.
 #[inline(never)]
 fn make_folder(path: &mut Text) -> Option<()> {
-    path.push(config::dir());
     let uid = sys::geteuid();
-    if sys::mkdir(path.path(), 0o1777) == 0 {
-        sys::chmod(path.path(), 0o1777);
-    } else if is_strangers_link(path, uid) {
-        return None;
-    }
+    path.push(config::dir());
+    let shared = path.bytes().len();
     path.push(b"/").number(u64::from(uid));
-    sys::mkdir(path.path(), 0o700);
-    let found = sys::lstat(path.path())?;
+    // An ancestor has seen to this very folder.
+    let found = match sys::lstat(path.path()).filter(|found| FOLDER.is(found)) {
+        Some(found) => found,
+        None => make_both(path, shared, uid)?,
+    };
     let ours = found.st_uid == uid
         && found.st_mode & libc::S_IFMT == libc::S_IFDIR
         && found.st_mode & 0o077 == 0;
+    if ours {
+        FOLDER.set(&found);
+    }
     path.push(b"/");
     ours.then_some(())
 }
 
+/// Makes the folder of all users, whose path is `shared` bytes long, and the
+/// user's, as far as they are not there.
+fn make_both(path: &mut Text, shared: usize, uid: u32) -> Option<libc::stat> {
+    let mut parent = Text::new();
+    parent.push(path.bytes().get(..shared)?);
+    if is_strangers_link(sys::lstat(parent.path()), uid) {
+        return None;
+    }
+    if let Some(found) = sys::lstat(path.path()) {
+        return Some(found);
+    }
+    if sys::mkdir(parent.path(), 0o1777) == 0 {
+        sys::chmod(parent.path(), 0o1777);
+    } else if is_strangers_link(sys::lstat(parent.path()), uid) {
+        return None;
+    }
+    sys::mkdir(path.path(), 0o700);
+    sys::lstat(path.path())
+}
+
 /// /dev/shm is everybody's: a link there may lead anywhere.
-fn is_strangers_link(path: &Text, uid: u32) -> bool {
+fn is_strangers_link(found: Option<libc::stat>, uid: u32) -> bool {
     let is_link = |found: &libc::stat| found.st_mode & libc::S_IFMT == libc::S_IFLNK;
-    let found = sys::lstat(path.path()).filter(is_link);
+    let found = found.filter(is_link);
     found.is_some_and(|link| link.st_uid != 0 && link.st_uid != uid)
+}
+
+/// A file by device and inode.
+struct File(AtomicU64, AtomicU64);
+
+impl File {
+    fn is(&self, found: &libc::stat) -> bool {
+        self.1.load(Ordering::Relaxed) == found.st_ino
+            && self.0.load(Ordering::Relaxed) == found.st_dev
+    }
+
+    fn set(&self, found: &libc::stat) {
+        if !self.is(found) {
+            self.0.store(found.st_dev, Ordering::Relaxed);
+            self.1.store(found.st_ino, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Creates `<pid namespace>.<pid>.<start>.<n>` with the first free n, and
 /// removes what the images before exec left.
 #[inline(never)]
-fn create_exclusive(path: &mut Text) -> Option<isize> {
-    NAMESPACE.store(pid_namespace(), Ordering::Relaxed);
-    STARTED.store(identity().start_ticks, Ordering::Relaxed);
-    path.number(NAMESPACE.load(Ordering::Relaxed))
+fn create_exclusive(path: &mut Text, forked: bool) -> Option<isize> {
+    path.number(who::namespace())
         .push(b".")
         .number(u64::from(sys::getpid()))
         .push(b".")
-        .number(STARTED.load(Ordering::Relaxed))
+        .number(who::started())
         .push(b".");
     let stem = path.bytes().len();
     for image in 0..1000u64 {
@@ -429,8 +484,10 @@ fn create_exclusive(path: &mut Text) -> Option<isize> {
         let flags = libc::O_RDWR | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let fd = sys::open(path.path(), flags, 0o600);
         if fd >= 0 {
-            // A run reports on the last image of a process only.
-            if config::keep() == config::Keep::Never || config::run_id() != 0 {
+            // A run reports on the last image of a process only. A forked child
+            // is the first image of its process.
+            let last_only = config::keep() == config::Keep::Never || config::run_id() != 0;
+            if last_only && !(forked && image == 0) {
                 retire_neighbours(path, stem, image);
             }
             PAGE.image.store(image as u32, Ordering::Relaxed);
@@ -458,97 +515,6 @@ fn retire_neighbours(path: &mut Text, stem: usize, image: u64) {
 pub fn remove(path: &mut Text) {
     sys::unlink(path.path());
     sys::unlink(path.push(b".look").path());
-}
-
-/// Inode of the pid namespace, 0 where /proc is not to be had.
-fn pid_namespace() -> u64 {
-    sys::stat(c"/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
-}
-
-/// This process by /proc/self/stat: the loader's own calls, which a filter
-/// has just let pass, are enough to read it.
-#[derive(Default)]
-struct Identity {
-    pid: u64,
-    parent: u64,
-    start_ticks: u64,
-}
-
-fn identity() -> Identity {
-    let text = sys::read_file(c"/proc/self/stat", room());
-    // The name in parentheses may hold anything, also parentheses.
-    let after_name = text
-        .iter()
-        .rposition(|byte| *byte == b')')
-        .map_or(0, |at| at + 2);
-    let after = text.get(after_name..).unwrap_or_default();
-    let mut fields = after.split(|byte| *byte == b' ').skip(1);
-    let mut field = |n| fields.nth(n).and_then(leading_number).unwrap_or(0);
-    Identity {
-        pid: leading_number(text).unwrap_or(0),
-        parent: field(0),
-        start_ticks: field(17),
-    }
-}
-
-/// Fills in who this process is.
-#[inline(never)]
-fn describe() {
-    let header = SEGMENT.header();
-    let set = |word: &AtomicU32, value: u32| word.store(value, Ordering::Relaxed);
-    let set64 = |word: &AtomicU64, value: u64| word.store(value, Ordering::Relaxed);
-    let abi = u64::from(layout::ABI_MAJOR) << 32 | u64::from(layout::ABI_MINOR);
-    set64(&header.abi, abi);
-    set64(&header.created_mono_ns, clock::start());
-    set64(&header.run_id, config::run_id());
-    set(&header.policy, config::policy() as u32);
-    set64(&header.created_real_ns, clock::real_ns());
-    if frozen() {
-        let identity = identity();
-        set(&header.pid, identity.pid as u32);
-        set(&header.parent_pid, identity.parent as u32);
-        set64(&header.start_ticks, identity.start_ticks);
-        return;
-    }
-    set(&header.pid, sys::getpid());
-    set(&header.parent_pid, sys::getppid());
-    set(&header.uid, sys::geteuid());
-    set(&header.image, PAGE.image.load(Ordering::Relaxed));
-    set64(&header.pid_namespace, NAMESPACE.load(Ordering::Relaxed));
-    set64(&header.start_ticks, STARTED.load(Ordering::Relaxed));
-    set64(&header.fd_limit, sys::limit(libc::RLIMIT_NOFILE).0);
-    // One byte less than there is room for: the texts end in 0.
-    let buffer = room().get_mut(..511).unwrap_or_default();
-    let cmdline = sys::read_file(c"/proc/self/cmdline", buffer);
-    store_text(&header.cmdline, cmdline);
-    store_text(&header.executable, sys::readlink(c"/proc/self/exe", buffer));
-    set64(&header.folder_hash, folder_hash(buffer));
-    crate::boot::store_settings(&SEGMENT);
-}
-
-/// Of the image's first process, from which its forks have it. FNV-1a.
-fn folder_hash(buffer: &mut [u8]) -> u64 {
-    if FOLDER.load(Ordering::Relaxed) == 0 {
-        let room = buffer.len();
-        let path = sys::readlink(c"/proc/self/cwd", buffer);
-        let whole = !path.is_empty() && path.len() < room;
-        let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        let hash = path.iter().fold(0xcbf2_9ce4_8422_2325, mix);
-        FOLDER.store(if whole { hash } else { 0 }, Ordering::Relaxed);
-    }
-    FOLDER.load(Ordering::Relaxed)
-}
-
-/// Stores text in words, filled up with zeros.
-fn store_text(words: &[AtomicU64; 64], text: &[u8]) {
-    let chunks = text.chunks(8).chain(core::iter::repeat(&[][..]));
-    for (word, chunk) in words.iter().zip(chunks) {
-        let mut bytes = [0u8; 8];
-        for (place, byte) in bytes.iter_mut().zip(chunk) {
-            *place = *byte;
-        }
-        word.store(u64::from_le_bytes(bytes), Ordering::Relaxed);
-    }
 }
 
 /// The process ends normally: marks the segment, and removes its file unless

@@ -5,7 +5,7 @@
 //! loader, and start-up does not pay for libraries that never matter.
 
 use crate::segment::Segment;
-use crate::{clock, elf, live, sys};
+use crate::{clock, elf, live, who};
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{Counter, Section};
@@ -177,7 +177,7 @@ impl Known {
 fn enter(segment: &Segment, module: &Module) -> Option<u16> {
     let (mut build_id, mut path) = ([0u8; 24], [0u8; 511]);
     let build_id_bytes = elf::build_id(module.start as *const u8, &mut build_id);
-    let path = path_of(module, &mut path);
+    let path = path_of(segment, module, &mut path);
     let identity = (build_id.get(..build_id_bytes).unwrap_or_default(), path);
     let row = find_row(segment, identity).or_else(|| new_row(segment, identity))?;
     let id = u16::try_from(row).ok()?;
@@ -196,11 +196,11 @@ fn enter(segment: &Segment, module: &Module) -> Option<u16> {
     Some(id)
 }
 
-fn path_of<'a>(module: &Module, buffer: &'a mut [u8]) -> &'a [u8] {
+fn path_of<'a>(segment: &Segment, module: &Module, buffer: &'a mut [u8]) -> &'a [u8] {
     // SAFETY: the link map of a module that is in use by this very stack.
     let name = unsafe { CStr::from_ptr((*module.link_map).name) }.to_bytes();
-    let link = match name.is_empty() && !live::frozen() {
-        true => sys::readlink(c"/proc/self/exe", buffer).len(),
+    let link = match name.is_empty() {
+        true => who::executable(segment, buffer).len(),
         false => 0,
     };
     if link > 0 {

@@ -12,14 +12,14 @@ use shm_protocol::heap::Inserted;
 use shm_protocol::plain::{self as table, Plain, PlainRow, WINDOW};
 use shm_protocol::sites::Amount;
 
-/// Rows of the first level: a page.
-const FIRST_ROWS: usize = 128;
+/// Rows of the first level: a quarter of a page.
+const FIRST_ROWS: usize = 32;
 /// A level is so many times as large as the one before.
 const GROWTH: usize = 4;
 /// Largest level, in rows.
 const LARGEST: usize = 1 << 16;
 /// Levels at most: some 110 000 rows, 3.5 MB.
-const LEVELS: usize = 6;
+const LEVELS: usize = 7;
 
 /// Whether the thing of a row is gone for certain, though nobody removed it.
 pub type Gone = fn(&Segment, u64, &Plain) -> bool;

@@ -5,14 +5,20 @@
 //! object, and each part is made real before its first write, so that a full
 //! tmpfs is an error here and not a SIGBUS in the program.
 
-use crate::{cgroup, live, sys};
+use crate::{cgroup, config, live, sys};
 use core::mem::size_of;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{Counter, Section, note};
 use shm_protocol::layout::{self, Extent, Header};
 
-/// What is mapped and made real at start.
-pub const BASE_BYTES: usize = 128 * 1024;
+/// What is mapped at start: room for most processes in one mapping.
+pub const BASE_BYTES: usize = 512 << 10;
+/// What of it is made real at start. A new process pays for each page.
+pub const FIRST_BYTES: usize = 40 << 10;
+/// By how much more of it becomes real at a time.
+const STEP: u64 = 8 << 10;
+/// How much of it is real when growth ends before its time.
+const FROZEN_BYTES: u64 = 128 << 10;
 /// Made real at a time.
 const CHUNK: usize = 256 * 1024;
 /// Extents from here on must leave the control group room to live.
@@ -30,20 +36,31 @@ const RUNS: usize = 16;
 /// Places for sections, by their number.
 const SECTIONS: usize = Section::Caches as usize + 1;
 
-/// Rows that each section starts with; others come with their first row.
-const FIRST: [(Section, usize); 11] = [
-    (Section::Modules, 64),
-    (Section::Strings, 8 * 1024),
-    (Section::Settings, 2 * 1024),
-    (Section::Stacks, 2 * 1024),
-    (Section::Sites, 32),
-    (Section::SiteIndex, 512),
-    (Section::Heap, 64),
-    (Section::Fds, 512),
+/// Rows that each section starts with; others come with their first row. Most
+/// double when they are full, and stay in the base mapping. What each use of a
+/// descriptor reads or writes shares a page.
+const FIRST: [(Section, usize); 10] = [
     (Section::FdStamps, crate::stamps::FIRST_ROWS),
-    (Section::Slabs, 16),
+    (Section::Fds, 64),
     (Section::Mailbox, 16),
+    (Section::SiteIndex, 128),
+    (Section::Modules, 16),
+    (Section::Strings, 1024),
+    (Section::Stacks, 512),
+    (Section::Sites, 8),
+    (Section::Heap, 16),
+    (Section::Settings, config::SETTINGS),
 ];
+
+const _: () = {
+    let (mut end, mut at) = (layout::DATA_AT, 0);
+    while at < FIRST.len() {
+        let (section, rows) = FIRST[at];
+        end = end.next_multiple_of(64) + rows * layout::row_bytes(section);
+        at += 1;
+    }
+    assert!(end <= FIRST_BYTES);
+};
 
 /// One extent as mapped here.
 struct Run {
@@ -53,6 +70,9 @@ struct Run {
     /// One bit for each chunk that is real; of the first ones.
     real: AtomicU64,
 }
+
+/// Of a run whose chunks are all real: it lies in the base mapping.
+const ALL_REAL: u64 = u64::MAX;
 
 /// The same of a run's other chunks: away from what hooks read all the time.
 struct MoreReal([AtomicU64; 63]);
@@ -69,6 +89,8 @@ pub struct Segment {
     base: AtomicPtr<u8>,
     /// Bytes mapped at `base`.
     base_bytes: AtomicU64,
+    /// Up to where extents within the base mapping may lie: it is real there.
+    base_real: AtomicU64,
     /// Pages come from a file that may be full.
     in_file: AtomicBool,
     /// No growth that needs a system call any more.
@@ -84,7 +106,7 @@ pub struct Segment {
 /// Empty memory over what is mapped, which no child inherits.
 fn put_empty(at: *mut u8, bytes: usize) {
     let bytes = bytes.next_multiple_of(4096);
-    sys::map_over(at, bytes);
+    sys::map_private_over(at, bytes);
     sys::madvise(at, bytes, libc::MADV_DONTFORK);
 }
 
@@ -114,6 +136,7 @@ impl Segment {
         Segment {
             base: AtomicPtr::new(core::ptr::null_mut()),
             base_bytes: AtomicU64::new(0),
+            base_real: AtomicU64::new(0),
             in_file: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             retry_ms: AtomicU64::new(0),
@@ -130,6 +153,8 @@ impl Segment {
     pub fn lay_out(&self, base: *mut u8, bytes: usize, limit: u64, in_file: bool) {
         self.base.store(base, Ordering::Relaxed);
         self.base_bytes.store(bytes as u64, Ordering::Relaxed);
+        let real = if in_file { FIRST_BYTES } else { bytes };
+        self.base_real.store(real as u64, Ordering::Relaxed);
         self.in_file.store(in_file, Ordering::Relaxed);
         self.frozen.store(false, Ordering::Relaxed);
         self.retry_ms.store(0, Ordering::Relaxed);
@@ -143,7 +168,11 @@ impl Segment {
             .store(layout::DATA_AT as u64, Ordering::Relaxed);
         header.limit_bytes.store(limit, Ordering::Relaxed);
         header.site_rows.store(1, Ordering::Relaxed);
-        for (section, rows) in FIRST {
+        for (section, most) in FIRST {
+            let rows = match section {
+                Section::Settings => config::settings().len(),
+                _ => most,
+            };
             self.add_run(section, rows);
         }
     }
@@ -204,6 +233,13 @@ impl Segment {
         unsafe { &*self.base.load(Ordering::Relaxed).cast::<Header>() }
     }
 
+    /// The header of what is mapped, if anything is: a forked child's is its
+    /// parent's until it has let go of that.
+    pub fn header_there(&self) -> Option<&'static Header> {
+        let there = !self.base.load(Ordering::Relaxed).is_null();
+        (there && !self.gone.load(Ordering::Relaxed)).then(|| self.header())
+    }
+
     /// Counts something in the header.
     pub fn count(&self, counter: Counter, by: u64) {
         self.header().counters[counter as usize].fetch_add(by, Ordering::Relaxed);
@@ -214,8 +250,13 @@ impl Segment {
         self.header().notes.fetch_or(bits, Ordering::Relaxed);
     }
 
-    /// Stops all growth that would need a system call.
+    /// Stops all growth that would need a system call, and makes some room for
+    /// growth that does not.
     pub fn freeze(&self, why: u64) {
+        let end = FROZEN_BYTES.min(self.base_bytes.load(Ordering::Relaxed));
+        if !self.frozen.load(Ordering::Relaxed) {
+            self.make_base_real(0, end);
+        }
         self.frozen.store(true, Ordering::Relaxed);
         self.note(why);
     }
@@ -301,11 +342,20 @@ impl Segment {
         first_rows: u64,
         write: bool,
     ) -> Option<&'static T> {
-        let index = row.checked_div(first_rows)?.ilog2() as usize + 1;
+        // The first run's rows are a power of two, and each later one ends at the next.
+        let times = row.checked_shr(first_rows.trailing_zeros())?;
+        let index = times.checked_ilog2()? as usize + 1;
         if index >= self.run_count(section) {
             return None;
         }
-        let within = row.checked_sub(self.run_rows(section, index).0)?;
+        let run = &self.runs(section).runs[index];
+        let within = row.checked_sub(run.first.load(Ordering::Relaxed))?;
+        if run.real.load(Ordering::Acquire) == ALL_REAL && within < run.rows.load(Ordering::Relaxed)
+        {
+            let at = run.at.load(Ordering::Relaxed).cast::<T>();
+            // SAFETY: within the run, all of which is real.
+            return Some(unsafe { &*at.add(within as usize) });
+        }
         self.in_run::<T>(section, index, within, 1, write)?.first()
     }
 
@@ -427,8 +477,8 @@ impl Segment {
         run.first.store(first, Ordering::Relaxed);
         run.rows.store(rows as u64, Ordering::Relaxed);
         self.none_real(section, index, bytes / CHUNK);
-        if offset + bytes as u64 <= BASE_BYTES as u64 {
-            (0..=bytes / CHUNK).for_each(|chunk| self.set_real(section, index, chunk));
+        if self.is_in_base(offset, at) && bytes < CHUNK {
+            run.real.store(ALL_REAL, Ordering::Relaxed);
         }
         if !self.list(section, offset, first, rows as u64) {
             run.rows.store(0, Ordering::Relaxed);
@@ -461,7 +511,7 @@ impl Segment {
         if won.is_ok() {
             return Some(Some((offset, at)));
         }
-        if end > self.base_bytes.load(Ordering::Relaxed) {
+        if !self.is_in_base(offset, at) {
             sys::unmap(at, (end - offset) as usize);
         }
         None
@@ -470,10 +520,10 @@ impl Segment {
     /// Where bytes would lie if the file were used so far, where that ends, and
     /// their mapping.
     fn place_behind(&self, used: u64, bytes: usize) -> Option<(u64, u64, *mut u8)> {
-        let base = self.base.load(Ordering::Relaxed);
         let mapped = self.base_bytes.load(Ordering::Relaxed);
         // Inside the base mapping rows pack by cache lines, outside by pages.
-        let inside = used.next_multiple_of(64) + bytes as u64 <= mapped;
+        let small = bytes < LARGE || !self.in_file.load(Ordering::Relaxed);
+        let inside = small && used.next_multiple_of(64) + bytes as u64 <= mapped;
         let (step, align) = if inside {
             (bytes as u64, 64)
         } else {
@@ -484,13 +534,45 @@ impl Segment {
         if end > self.header().limit_bytes.load(Ordering::Relaxed) {
             return None;
         }
-        let at = if inside {
-            // SAFETY: `offset + bytes` is within the base mapping.
-            unsafe { base.add(offset as usize) }
-        } else {
+        let at = if !inside {
             self.map_at(offset as usize, step as usize)?
+        } else if self.make_base_real(offset, end) {
+            // SAFETY: `offset + bytes` is within the base mapping.
+            unsafe { self.base.load(Ordering::Relaxed).add(offset as usize) }
+        } else {
+            return None;
         };
         Some((offset, end, at))
+    }
+
+    /// Whether that is where the base mapping has this offset.
+    fn is_in_base(&self, offset: u64, at: *const u8) -> bool {
+        let base = self.base.load(Ordering::Relaxed).cast_const();
+        base.wrapping_add(offset as usize) == at
+    }
+
+    /// Makes the base mapping real where an extent is to lie. What lies between
+    /// its start and what was real so far is an extent mapped elsewhere.
+    fn make_base_real(&self, offset: u64, end: u64) -> bool {
+        let real = self.base_real.load(Ordering::Relaxed);
+        if end <= real {
+            return true;
+        }
+        if !self.in_file.load(Ordering::Relaxed) || !self.may_grow() {
+            return false;
+        }
+        let mapped = self.base_bytes.load(Ordering::Relaxed);
+        let (from, to) = (
+            real.max(offset & !4095),
+            end.next_multiple_of(STEP).min(mapped),
+        );
+        // SAFETY: within the base mapping.
+        let at = unsafe { self.base.load(Ordering::Relaxed).add(from as usize) };
+        let done = sys::madvise(at, (to - from) as usize, libc::MADV_POPULATE_WRITE) == 0;
+        if done {
+            self.base_real.fetch_max(to, Ordering::Relaxed);
+        }
+        done
     }
 
     /// Maps `bytes` at `offset` of the file without a descriptor: the object

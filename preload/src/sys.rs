@@ -193,7 +193,16 @@ pub fn map_private(bytes: usize) -> Option<*mut u8> {
 
 /// Shared zeroed memory over what is mapped there.
 pub fn map_over(at: *mut u8, bytes: usize) -> bool {
-    let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
+    map_fixed(at, bytes, libc::MAP_SHARED)
+}
+
+/// The same for this process alone: no file of the kernel's stands behind it.
+pub fn map_private_over(at: *mut u8, bytes: usize) -> bool {
+    map_fixed(at, bytes, libc::MAP_PRIVATE)
+}
+
+fn map_fixed(at: *mut u8, bytes: usize, how: i32) -> bool {
+    let flags = how | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED;
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     let (at, protection, flags) = (at as usize, protection as usize, flags as usize);
     call(

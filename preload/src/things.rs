@@ -80,15 +80,18 @@ pub fn born(kind: Kind, key: u64, detail: u64, caller: Caller) {
     }
 }
 
-/// Where a child is about to be made, none while nothing is recorded.
+/// Where a child is about to be made, none while nothing is recorded. The child
+/// will look for its row in the tables as they are now.
 pub fn origin_of_child(caller: Caller) -> Option<Origin> {
-    site_of(Kind::Child, caller).map(|(_, origin)| origin)
+    let (segment, origin) = site_of(Kind::Child, caller)?;
+    plain::begin(segment, Section::Children);
+    Some(origin)
 }
 
-/// That child was made.
-pub fn child_born(key: u64, origin: Origin) {
+/// That child was made; the tick in which it began, plus one, if it is known.
+pub fn child_born(key: u64, tick_plus_one: u64, origin: Origin) {
     if let Some(segment) = ours(Kind::Child) {
-        enter_new(segment, Kind::Child, key, 0, origin);
+        enter_new(segment, Kind::Child, key, tick_plus_one, origin);
     }
 }
 

@@ -211,7 +211,7 @@ const _: () = assert!(DIRECTORY_AT + EXTENTS * size_of::<Extent>() <= DATA_AT);
 const _: () = assert!(DATA_AT.is_multiple_of(4096));
 
 /// Row size of a section in this version.
-pub fn row_bytes(section: crate::codes::Section) -> usize {
+pub const fn row_bytes(section: crate::codes::Section) -> usize {
     use crate::codes::Section::*;
     match section {
         Modules => size_of::<ModuleRow>(),

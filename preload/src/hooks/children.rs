@@ -7,7 +7,7 @@
 
 use super::{caller, original};
 use crate::unwind::Caller;
-use crate::{retire, things};
+use crate::{birth, retire, things};
 use core::ffi::{c_char, c_int, c_uint, c_void};
 use libc::{pid_t, siginfo_t};
 use shm_protocol::codes::Kind;
@@ -47,7 +47,8 @@ pub mod real {
     }
 }
 
-fn key(pid: pid_t) -> u64 {
+/// Under which a child's row is found.
+pub fn key(pid: pid_t) -> u64 {
     pair(1, pid as u32)
 }
 
@@ -55,9 +56,10 @@ fn key(pid: pid_t) -> u64 {
 /// written to must be copied first.
 pub fn forked(from: Caller, fork: impl FnOnce() -> pid_t) -> pid_t {
     let origin = things::origin_of_child(from);
+    let before = birth::before_fork();
     let pid = fork();
     if let Some(origin) = origin.filter(|_| pid > 0) {
-        things::child_born(key(pid), origin);
+        things::child_born(key(pid), before.tick_plus_one(), origin);
     }
     pid
 }
