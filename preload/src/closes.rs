@@ -17,6 +17,7 @@ use shm_protocol::plain::PlainRow;
 use shm_protocol::words::Origin;
 
 /// Each close notes where it came from.
+#[unsafe(link_section = ".data.hot.first")]
 static FOLLOWED: AtomicBool = AtomicBool::new(false);
 /// Rows drawn so far; they are written round and round.
 static DRAWN: AtomicU32 = AtomicU32::new(0);

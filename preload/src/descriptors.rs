@@ -15,6 +15,7 @@ const HIGHEST: u64 = 1 << 20;
 
 /// Some child shares this memory and this thread block but may have its own
 /// descriptors: each event asks the kernel which process it is in.
+#[unsafe(link_section = ".data.hot.first")]
 static PID_GATE: AtomicBool = AtomicBool::new(false);
 static OWNER: AtomicU32 = AtomicU32::new(0);
 
@@ -69,8 +70,28 @@ pub fn adopt() {
     }
 }
 
+/// The segment, where this thread's descriptors are plainly those that it is
+/// about. None: it takes a closer look.
+#[inline(always)]
+fn plainly_ours() -> Option<&'static Segment> {
+    const ODD: u32 = tls::flag::VFORK_CHILD | tls::flag::OWN_FILES;
+    let ordinary = tls::block().flags & ODD == 0 && !gated();
+    if ordinary { live::segment() } else { None }
+}
+
 /// The row of a number, made real if need be.
+#[inline(always)]
 pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
+    match segment.first_row::<FdRow>(Section::Fds, u64::from(fd)) {
+        None => high_row(segment, fd),
+        low => low,
+    }
+}
+
+/// The same of a number above the first run.
+#[cold]
+#[inline(never)]
+fn high_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
     let number = u64::from(fd);
     if number >= HIGHEST {
         return None;
@@ -87,6 +108,7 @@ pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
 }
 
 /// The row of a number, if it was ever used.
+#[inline]
 pub fn known_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
     segment.row::<FdRow>(Section::Fds, u64::from(fd), false)
 }
@@ -98,20 +120,48 @@ pub fn open_since(segment: &Segment, fd: u32, at_ms: u64) -> bool {
 }
 
 /// A descriptor was made. Negative results of calls are let pass.
-#[inline]
+#[inline(always)]
 pub fn born(fd: i32, kind: Kind, flags: u8, caller: Caller) {
     if fd >= 0 {
-        born_from(fd as u32, kind, flags, None, caller);
+        born_new(fd as u32, kind, flags, caller);
     }
+}
+
+#[unsafe(link_section = ".text.hot")]
+#[inline(never)]
+fn born_new(fd: u32, kind: Kind, flags: u8, caller: Caller) {
+    enter(fd, kind, flags, None, caller);
 }
 
 /// A descriptor was made, perhaps as a duplicate.
 pub fn born_from(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Caller) {
+    enter(fd, kind, flags, source, caller);
+}
+
+/// The segment for a new descriptor. None when there is no more to do.
+#[cold]
+#[inline(never)]
+fn segment_for_new(fd: u32, kind: Kind, flags: u8, caller: Caller) -> Option<&'static Segment> {
     if !ours() {
-        return count_foreign();
+        count_foreign();
+        return None;
     }
-    let Some(segment) = live::segment_for_event() else {
-        return nursery::note(fd, kind, flags, caller);
+    let segment = live::segment_for_event();
+    if segment.is_none() {
+        nursery::note(fd, kind, flags, caller);
+    }
+    segment
+}
+
+/// Enters a descriptor's row.
+#[inline(always)]
+fn enter(fd: u32, kind: Kind, flags: u8, source: Option<u32>, caller: Caller) {
+    let segment = match plainly_ours() {
+        Some(segment) => segment,
+        None => match segment_for_new(fd, kind, flags, caller) {
+            Some(segment) => segment,
+            None => return,
+        },
     };
     let now_ms = clock::now_ms();
     if mode::tick(segment, now_ms) == mode::OFF {
@@ -171,10 +221,27 @@ pub enum Closing {
 /// The same as [`died_from`], for the hot path.
 #[inline(always)]
 pub fn closing(fd: i32, closer: Caller) -> Closing {
-    if closes::followed() {
-        closes::follow(fd, Some(closer));
+    match died_plainly(fd as u32) {
+        Some(()) => Closing::Known,
+        None => closing_slowly(fd, closer),
     }
-    match died(fd) {
+}
+
+/// The usual close: of a low number with a row, where nobody has to be asked.
+/// None: nothing was done.
+#[inline(always)]
+fn died_plainly(fd: u32) -> Option<()> {
+    let segment = plainly_ours().filter(|_| !closes::followed() && !traps::any())?;
+    let row = segment.first_row::<FdRow>(Section::Fds, u64::from(fd))?;
+    let (origin, kind) = row.remove_whole(fd)?;
+    count_death(segment, fd, origin, kind);
+    Some(())
+}
+
+#[cold]
+#[inline(never)]
+fn closing_slowly(fd: i32, closer: Caller) -> Closing {
+    match died_from(fd, closer) {
         Removed::Row(_) => Closing::Known,
         Removed::Claimed => Closing::Ours,
         Removed::Free | Removed::Torn => Closing::Unknown,
@@ -182,7 +249,6 @@ pub fn closing(fd: i32, closer: Caller) -> Closing {
 }
 
 /// A descriptor is about to be given back. Never skipped, not by the guard.
-#[inline(always)]
 fn died(fd: i32) -> Removed {
     if fd < 0 {
         return Removed::Free;
@@ -207,7 +273,7 @@ fn died(fd: i32) -> Removed {
     };
     let removed = row.remove(fd);
     match &removed {
-        Removed::Row(info) => count_death(segment, fd, info),
+        Removed::Row(info) => count_death(segment, fd, info.origin, info.kind),
         Removed::Torn => segment.count(Counter::Unsure, 1),
         Removed::Free | Removed::Claimed => {}
     }
@@ -216,18 +282,18 @@ fn died(fd: i32) -> Removed {
 
 /// The row of a number is out: its site learns of a death.
 #[inline(always)]
-pub fn count_death(segment: &Segment, fd: u32, info: &FdInfo) {
+pub fn count_death(segment: &Segment, fd: u32, origin: Origin, kind: u8) {
     let now_ms = clock::now_ms();
-    if let Some(site) = sites::row(segment, info.origin.site) {
-        let lifetime_ms = now_ms.saturating_sub(info.origin.at_ms);
+    if let Some(site) = sites::row(segment, origin.site) {
+        let lifetime_ms = now_ms.saturating_sub(origin.at_ms);
         site.died(Amount::ONE, lifetime_ms, now_ms);
     }
     emit::event(
         segment,
         now_ms,
         Action::GivenBack,
-        info.kind,
-        info.origin,
+        kind,
+        origin,
         u64::from(fd),
     );
 }

@@ -36,6 +36,7 @@ macro_rules! stubs {
         $(
             #[unsafe(naked)]
             #[unsafe(no_mangle)]
+            #[unsafe(link_section = ".text.hot")]
             pub unsafe extern "C" fn $name() {
                 crate::interpose::stub_body!($count, $hook)
             }
@@ -87,6 +88,7 @@ macro_rules! originals {
             pub struct $name;
             impl $name {
                 fn slot() -> &'static core::sync::atomic::AtomicPtr<libc::c_void> {
+                    #[unsafe(link_section = ".data.hot")]
                     static SLOT: core::sync::atomic::AtomicPtr<libc::c_void> =
                         core::sync::atomic::AtomicPtr::new(core::ptr::null_mut());
                     &SLOT

@@ -57,6 +57,7 @@ static FORKED_NS: AtomicU64 = AtomicU64::new(0);
 /// The user's folder, as last found to be ours alone.
 static FOLDER: File = File(AtomicU64::new(0), AtomicU64::new(0));
 /// Counts segments of this image's family, so that caches notice a fork.
+#[unsafe(link_section = ".data.hot.first")]
 static EPOCH: AtomicU32 = AtomicU32::new(1);
 /// Path of the segment's file, for its removal.
 static PATH: Path = Path([const { AtomicU64::new(0) }; 64]);

@@ -119,9 +119,9 @@ pub fn class_at(segment: &Segment, index: u8) -> Class {
 #[inline]
 pub fn tick(segment: &Segment, now_ms: u64) -> u32 {
     let header = segment.header();
-    let second = now_ms / 1000;
-    if header.tick_s.load(Ordering::Relaxed) != second {
-        stamps::advance(segment, second);
+    let tick_ms = header.tick_s.load(Ordering::Relaxed).wrapping_mul(1000);
+    if now_ms.wrapping_sub(tick_ms) >= 1000 {
+        stamps::advance(segment, now_ms / 1000);
     }
     let wanted = header.wanted_mode.load(Ordering::Acquire);
     if wanted != header.applied_mode.load(Ordering::Relaxed) {

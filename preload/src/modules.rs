@@ -59,6 +59,7 @@ static KNOWN_MODULES: [Known; KNOWN] = [const {
 static COUNT: AtomicU32 = AtomicU32::new(0);
 static ENTERING: AtomicBool = AtomicBool::new(false);
 /// Bumped when the set of mapped modules may have changed.
+#[unsafe(link_section = ".data.hot.first")]
 static GENERATION: AtomicU32 = AtomicU32::new(1);
 
 /// A module around an address.

@@ -47,6 +47,7 @@ mod state {
 const CLOEXEC: u64 = 1 << 8;
 
 /// How many are parked. The stubs of poll and exec test it.
+#[unsafe(link_section = ".data.hot.first")]
 pub static PARKED: AtomicU32 = AtomicU32::new(0);
 /// Their owners' numbers plus one.
 static OWNERS: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];

@@ -84,8 +84,19 @@ struct Runs {
     runs: [Run; RUNS],
 }
 
+/// A section's first run again, as [`Segment::row`] needs it.
+struct First {
+    at: AtomicPtr<u8>,
+    rows: AtomicU64,
+}
+
 /// The segment of this process. There is one, in `live`.
+///
+/// What every event reads comes first, on two or three lines: the first runs of
+/// the sections by their number, then the base.
+#[repr(C, align(64))]
 pub struct Segment {
+    firsts: [First; SECTIONS],
     base: AtomicPtr<u8>,
     /// Bytes mapped at `base`.
     base_bytes: AtomicU64,
@@ -134,6 +145,12 @@ impl Segment {
             runs: [const { Run::new() }; RUNS],
         };
         Segment {
+            firsts: [const {
+                First {
+                    at: AtomicPtr::new(core::ptr::null_mut()),
+                    rows: AtomicU64::new(0),
+                }
+            }; SECTIONS],
             base: AtomicPtr::new(core::ptr::null_mut()),
             base_bytes: AtomicU64::new(0),
             base_real: AtomicU64::new(0),
@@ -184,6 +201,9 @@ impl Segment {
         let runs = self.runs(section);
         runs.growing.store(false, Ordering::Relaxed);
         runs.count.store(0, Ordering::Relaxed);
+        self.firsts[section as usize]
+            .rows
+            .store(0, Ordering::Relaxed);
         for run in runs.runs.iter().take(used + 1) {
             run.rows.store(0, Ordering::Relaxed);
         }
@@ -325,23 +345,27 @@ impl Segment {
     /// follows from the index. The first run is always real.
     #[inline]
     pub fn row<T>(&self, section: Section, row: u64, write: bool) -> Option<&'static T> {
-        let run = &self.runs(section).runs[0];
-        let first_rows = run.rows.load(Ordering::Relaxed);
-        if row < first_rows {
-            let at = run.at.load(Ordering::Relaxed).cast::<T>();
-            // SAFETY: within the first run, which lies in the base mapping.
-            return Some(unsafe { &*at.add(row as usize) });
+        match self.first_row(section, row) {
+            None => self.later_row(section, row, write),
+            found => found,
         }
-        self.later_row(section, row, first_rows, write)
     }
 
-    fn later_row<T>(
-        &self,
-        section: Section,
-        row: u64,
-        first_rows: u64,
-        write: bool,
-    ) -> Option<&'static T> {
+    /// The same of the first run only.
+    #[inline(always)]
+    pub fn first_row<T>(&self, section: Section, row: u64) -> Option<&'static T> {
+        let first = &self.firsts[section as usize];
+        (row < first.rows.load(Ordering::Acquire)).then(|| {
+            let at = first.at.load(Ordering::Relaxed).cast::<T>();
+            // SAFETY: within the first run, which lies in the base mapping.
+            unsafe { &*at.add(row as usize) }
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn later_row<T>(&self, section: Section, row: u64, write: bool) -> Option<&'static T> {
+        let first_rows = self.firsts[section as usize].rows.load(Ordering::Relaxed);
         // The first run's rows are a power of two, and each later one ends at the next.
         let times = row.checked_shr(first_rows.trailing_zeros())?;
         let index = times.checked_ilog2()? as usize + 1;
@@ -487,6 +511,11 @@ impl Segment {
         self.runs(section)
             .count
             .store(index as u32 + 1, Ordering::Release);
+        if index == 0 {
+            let first_run = &self.firsts[section as usize];
+            first_run.at.store(at, Ordering::Relaxed);
+            first_run.rows.store(rows as u64, Ordering::Release);
+        }
         true
     }
 

@@ -8,7 +8,7 @@
 use crate::segment::Segment;
 use crate::thread::{self, ThreadState};
 use crate::unwind::{self, Caller, DEPTH, Stack};
-use crate::{guard, live, modules};
+use crate::{guard, live, modules, tls};
 use core::sync::atomic::{AtomicU64, Ordering, compiler_fence};
 use shm_protocol::codes::{Counter, Kind, Section};
 use shm_protocol::sites::{self as table, Amount, Lookup, Site, WINDOW};
@@ -16,6 +16,28 @@ use shm_protocol::words::{MAX_SITES, site_hash};
 
 /// Stacks remembered per thread.
 const RECENT: usize = 16;
+
+/// Four return addresses: their distances from the stack pointer, their values.
+#[derive(Clone, Copy)]
+#[repr(C)]
+struct Returns {
+    distances: [u32; 4],
+    values: [u64; 4],
+}
+
+impl Returns {
+    /// Whether any of them is not what it was.
+    #[inline(always)]
+    fn differ(&self, stack_pointer: usize) -> bool {
+        let pairs = self.distances.iter().zip(self.values);
+        let differing = pairs.fold(0, |sum, (distance, value)| {
+            // SAFETY: the remembered stack reached this far up from the same
+            // stack pointer, and a stack shrinks from below.
+            sum | unsafe { *((stack_pointer + *distance as usize) as *const u64) } ^ value
+        });
+        differing != 0
+    }
+}
 
 /// One remembered stack.
 #[repr(C)]
@@ -25,9 +47,8 @@ struct Seen {
     epoch: u32,
     kind: u32,
     count: u32,
-    /// Each return address: its distance from `stack_pointer`, its value.
     /// Filled up to a multiple of four with repetitions of the first.
-    returns: [[u64; 2]; DEPTH],
+    returns: [Returns; DEPTH / 4],
 }
 
 /// The stacks that a thread remembers. Zeroed memory remembers none.
@@ -48,6 +69,7 @@ impl Recent {
     }
 
     /// Where the stack of `caller` is remembered, if it is.
+    #[inline(always)]
     fn place(caller: Caller, pc: u64, kind: Kind) -> usize {
         let mixed =
             (caller.stack_pointer as u64 >> 4 ^ pc ^ (kind as u64) << 7).wrapping_mul(0x9E37_79B9);
@@ -55,6 +77,7 @@ impl Recent {
     }
 
     /// The site of the stack at `place`, if that is the stack of `caller`.
+    #[inline(always)]
     fn find(&self, place: usize, caller: Caller, kind: Kind) -> Option<u32> {
         let site = self.sites[place % RECENT];
         (site != 0 && self.seen[place % RECENT].is(caller, kind)).then_some(site)
@@ -64,6 +87,9 @@ impl Recent {
     fn remember(&mut self, place: usize, caller: Caller, kind: Kind, stack: &Stack, site: u32) {
         let place = place % RECENT;
         self.sites[place] = 0;
+        if stack.reach(caller.stack_pointer) > u64::from(u32::MAX) {
+            return;
+        }
         // A signal handler may leave by longjmp at any point from here on: the
         // fences keep the compiler from moving or dropping the store above.
         compiler_fence(Ordering::SeqCst);
@@ -78,6 +104,7 @@ impl Seen {
     ///
     /// The frame pointer register is not asked: most code keeps other things
     /// in it, and equal return addresses in equal places are the same calls.
+    #[inline(always)]
     fn is(&self, caller: Caller, kind: Kind) -> bool {
         let head = self.stack_pointer == caller.stack_pointer as u64
             && self.kind == kind as u32
@@ -87,24 +114,24 @@ impl Seen {
     }
 
     /// Compares all return addresses, four at a time without a branch.
-    #[inline]
+    #[inline(always)]
     fn returns_the_same(&self, stack_pointer: usize) -> bool {
-        let fours = (self.count as usize).div_ceil(4).min(DEPTH / 4);
-        self.returns.chunks_exact(4).take(fours).all(|four| {
-            let differing = four.iter().fold(0, |sum, [distance, value]| {
-                // SAFETY: the remembered stack reached this far up from the
-                // same stack pointer, and a stack shrinks from below.
-                sum | unsafe { *((stack_pointer + *distance as usize) as *const u64) } ^ value
-            });
-            differing == 0
-        })
+        let fours = (self.count as usize).div_ceil(4);
+        for four in self.returns.get(..fours).unwrap_or_default() {
+            if four.differ(stack_pointer) {
+                return false;
+            }
+        }
+        true
     }
 
     fn fill(&mut self, caller: Caller, kind: Kind, stack: &Stack) {
         for i in 0..stack.count.next_multiple_of(4).min(DEPTH) {
             let from = if i < stack.count { i } else { 0 };
             let distance = stack.slots[from].wrapping_sub(caller.stack_pointer as u64);
-            self.returns[i] = [distance, stack.values[from]];
+            let four = &mut self.returns[i / 4];
+            four.distances[i % 4] = distance as u32;
+            four.values[i % 4] = stack.values[from];
         }
         self.stack_pointer = caller.stack_pointer as u64;
         self.generation = modules::generation();
@@ -115,7 +142,36 @@ impl Seen {
 }
 
 /// The site of `caller` for `kind`, 0 when there is no room for it.
+#[inline(always)]
 pub fn of(segment: &Segment, caller: Caller, kind: Kind, now_ms: u64) -> u32 {
+    match remembered(caller, kind) {
+        Some(site) => site,
+        None => of_new_stack(segment, caller, kind, now_ms),
+    }
+}
+
+/// The site of a stack that this thread showed a moment ago. It lies on the
+/// thread's own: no other one is remembered.
+#[inline(always)]
+fn remembered(caller: Caller, kind: Kind) -> Option<u32> {
+    let block = tls::block();
+    // SAFETY: null, or claimed by this thread; the guard keeps signal handlers
+    // out.
+    let state = unsafe { block.state.as_ref() }.filter(|_| block.guard == 0)?;
+    block.guard = caller.stack_pointer;
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: the return address of the hook that is running, on this stack.
+    let pc = unsafe { *(caller.stack_pointer as *const u64) };
+    let place = Recent::place(caller, pc, kind);
+    let site = state.recent.find(place, caller, kind);
+    compiler_fence(Ordering::SeqCst);
+    block.guard = 0;
+    site
+}
+
+#[cold]
+#[inline(never)]
+fn of_new_stack(segment: &Segment, caller: Caller, kind: Kind, now_ms: u64) -> u32 {
     if !unwind::stack_holds(caller.stack_pointer) {
         segment.count(Counter::StacksSkipped, 1);
         return without_stack(segment, kind, now_ms);
@@ -145,9 +201,6 @@ fn of_thread(
     // SAFETY: the return address of the hook that is running, on this stack.
     let pc = unsafe { *(caller.stack_pointer as *const u64) };
     let place = Recent::place(caller, pc, kind);
-    if let Some(site) = state.recent.find(place, caller, kind) {
-        return site;
-    }
     if !unwind::room_to_walk(caller.stack_pointer) || !unwind::take(Some(segment), state, caller) {
         segment.count(Counter::StacksSkipped, 1);
         return without_stack(segment, kind, now_ms);
@@ -277,6 +330,7 @@ fn room(segment: &Segment, at: u64, words: u64) -> Option<(usize, u64)> {
 }
 
 /// The row of a site.
+#[inline]
 pub fn row(segment: &Segment, site: u32) -> Option<&'static Site> {
     let id = u64::from(site);
     if id == 0 {
@@ -287,6 +341,7 @@ pub fn row(segment: &Segment, site: u32) -> Option<&'static Site> {
 }
 
 /// Counts one unweighted birth.
+#[inline]
 pub fn count_birth(segment: &Segment, site: u32, now_ms: u64) {
     if let Some(site) = row(segment, site) {
         site.born(Amount::ONE, now_ms);

@@ -34,8 +34,22 @@ pub const WAIT: u32 = 32 * USE;
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
 /// A descriptor was made: from now on it counts.
-#[inline]
+#[inline(always)]
 pub fn born(segment: &Segment, fd: u32) {
+    let stamps = &PAGE.stamps;
+    if traps::any() || u64::from(fd) >= stamps.below.load(Ordering::Acquire) {
+        return born_high(segment, fd);
+    }
+    let first = stamps.first.load(Ordering::Relaxed);
+    // SAFETY: `first` was stored before `below`, and covers so many numbers.
+    let place = unsafe { &*first.add(fd as usize) };
+    place.store(stamps.now.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// The same of a number above the first run, or where there are traps.
+#[cold]
+#[inline(never)]
+fn born_high(segment: &Segment, fd: u32) {
     if run_of(fd).load(Ordering::Relaxed).is_null() {
         place(segment, fd);
     }
@@ -111,6 +125,7 @@ fn stamp(fd: u32) -> bool {
 /// thread's descriptors are not the segment's.
 ///
 /// Such a thread's count is never filled up, so each use of it comes here.
+#[unsafe(link_section = ".text.hot")]
 pub extern "C" fn look_at_clock() -> bool {
     let block = tls::block();
     let kept = block.flags & flag::ALL;

@@ -51,6 +51,7 @@ impl Trap {
 
 /// [`NUMBERS`] of them, mapped with the first one; null until then. The stubs
 /// test it.
+#[unsafe(link_section = ".data.hot.first")]
 pub static TRAPS: AtomicPtr<u8> = AtomicPtr::new(core::ptr::null_mut());
 
 /// Whether there ever was a trap.

@@ -274,6 +274,12 @@ impl Stack {
         self.frames.get(..self.count).unwrap_or_default()
     }
 
+    /// How far up from a stack pointer its last return address lies.
+    pub fn reach(&self, stack_pointer: usize) -> u64 {
+        let last = self.slots.get(..self.count).and_then(|slots| slots.last());
+        last.map_or(0, |slot| slot.wrapping_sub(stack_pointer as u64))
+    }
+
     fn push(&mut self, frame: u64, slot: usize, value: usize) {
         let at = self.count.min(DEPTH - 1);
         self.frames[at] = frame;

@@ -45,6 +45,8 @@ const FLAGS_SHIFT: u32 = 48;
 const GENERATION_SHIFT: u32 = 32;
 const CHECK_SHIFT: u32 = 16;
 const GENERATION_MASK: u64 = 0xFFFF << GENERATION_SHIFT;
+/// Kind, flags and generation.
+const HEAD_MASK: u64 = u64::MAX << GENERATION_SHIFT;
 const CLAIMED: u64 = 1;
 
 /// What a removal found.
@@ -65,8 +67,13 @@ fn pack_state(fd: u32, origin: u64, source: u64, info: &FdInfo) -> u64 {
     let head = u64::from(info.kind) << KIND_SHIFT
         | u64::from(info.flags) << FLAGS_SHIFT
         | u64::from(info.generation) << GENERATION_SHIFT;
+    head | check_of(fd, origin, source, head)
+}
+
+/// The check of a row's other words, at its place in the state.
+fn check_of(fd: u32, origin: u64, source: u64, head: u64) -> u64 {
     let id = u64::from(fd) ^ source.rotate_left(32);
-    head | u64::from(check16(id, origin, head)) << CHECK_SHIFT
+    u64::from(check16(id, origin, head)) << CHECK_SHIFT
 }
 
 fn pack_source(source: Option<u32>) -> u64 {
@@ -144,6 +151,19 @@ impl FdRow {
             return not_there(state);
         }
         unpack(fd, origin, state, source).map_or(Removed::Torn, Removed::Row)
+    }
+
+    /// Takes a row out if it is whole and nobody else is at it: its origin and
+    /// kind. Else it leaves everything as it is, to [`FdRow::remove`].
+    #[inline(always)]
+    pub fn remove_whole(&self, fd: u32) -> Option<(Origin, u8)> {
+        let state = self.state.load(Ordering::Acquire);
+        let origin = self.origin.load(Ordering::Relaxed);
+        let source = self.source.load(Ordering::Relaxed);
+        let (kind, head) = ((state >> KIND_SHIFT) as u8, state & HEAD_MASK);
+        let whole = head | check_of(fd, origin, source, head) == state;
+        (kind != 0 && whole && self.swap_state(state, state & GENERATION_MASK))
+            .then(|| (Origin::unpack(origin), kind))
     }
 
     /// Takes out the very row that was read, to close its number on the
@@ -285,6 +305,26 @@ mod tests {
         assert!(!row.insert(4, &info(9)));
         assert_eq!(row.remove(4), Removed::Row(info(9)));
         assert_eq!(row.remove(4), Removed::Free);
+    }
+
+    #[test]
+    fn a_whole_row_comes_out_and_no_other() {
+        let row = FdRow::default();
+        assert_eq!(row.remove_whole(4), None);
+        row.insert(4, &info(9));
+        row.source.fetch_xor(1, Ordering::Relaxed);
+        assert_eq!(row.remove_whole(4), None);
+        row.source.fetch_xor(1, Ordering::Relaxed);
+        assert_eq!(row.remove_whole(4), Some((info(9).origin, info(9).kind)));
+        assert_eq!(row.remove(4), Removed::Free);
+        row.insert(4, &info(9));
+        let next = FdInfo {
+            generation: 2,
+            ..info(9)
+        };
+        assert!(row.claim(4, &next));
+        assert_eq!(row.remove_whole(4), None);
+        assert_eq!(row.remove(4), Removed::Claimed);
     }
 
     #[test]

@@ -120,6 +120,7 @@ fn of_flags(flags: c_int) -> Kind {
 }
 
 /// close(2). Linux lets go of the number even when it reports an error.
+#[unsafe(link_section = ".text.hot")]
 pub extern "C-unwind" fn close_hook(fd: c_int, sp: usize, bp: usize) -> c_int {
     match closing(fd, caller(sp, bp)) {
         Closing::Known => original!(close(fd)),

@@ -43,12 +43,18 @@ pub enum Path {
 
 static PATH: AtomicU64 = AtomicU64::new(Path::Through as u64);
 /// Pointers with none of these bits need a look before they are freed.
+#[unsafe(link_section = ".data.hot.first")]
 static MASK: AtomicU64 = AtomicU64::new(0xFFF);
 
+#[unsafe(link_section = ".data.hot.first")]
 static NEXT_MALLOC: AtomicPtr<c_void> = AtomicPtr::new(boot_malloc as *mut c_void);
+#[unsafe(link_section = ".data.hot.first")]
 static NEXT_CALLOC: AtomicPtr<c_void> = AtomicPtr::new(boot_calloc as *mut c_void);
+#[unsafe(link_section = ".data.hot.first")]
 static NEXT_REALLOC: AtomicPtr<c_void> = AtomicPtr::new(boot_realloc as *mut c_void);
+#[unsafe(link_section = ".data.hot.first")]
 static NEXT_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(posix_memalign_each as *mut c_void);
+#[unsafe(link_section = ".data.hot.first")]
 static REAL_FREE: AtomicPtr<c_void> = AtomicPtr::new(boot_free as *mut c_void);
 
 static REAL_MALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -59,6 +65,7 @@ static REAL_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_m
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
     stub_asm!([
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
@@ -74,6 +81,7 @@ pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn free(_block: Pointer) {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
@@ -100,6 +108,7 @@ pub unsafe extern "C" fn free(_block: Pointer) {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
     stub_asm!([
         "mov rax, rdi",
@@ -120,6 +129,7 @@ pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
@@ -156,6 +166,7 @@ pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
 /// nginx takes each of its pools by this one, so it has a fast path too.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn posix_memalign(_out: *mut Pointer, _align: usize, _size: usize) -> i32 {
     stub_asm!([
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",

@@ -79,6 +79,7 @@ macro_rules! original {
 macro_rules! makes {
     // With `at`, of the file at that path.
     ($hook:ident, $real:ident($($arg:ident: $type:ty),*), $kind:expr $(, at $path:ident)?) => {
+        #[unsafe(link_section = ".text.hot")]
         extern "C-unwind" fn $hook(
             $($arg: $type,)*
             sp: usize,

@@ -316,16 +316,33 @@ macro_rules! body {
     };
 }
 
-/// Declares a stub for each function: `name(where its descriptors come)`.
+/// Declares a stub for each function: `name(where its descriptors come)`. The
+/// `often` used ones have their ways on side by side.
 macro_rules! uses {
-    ($($name:ident($($how:tt)*);)*) => {
-        $(mod $name {
+    (often { $($often:ident($($how_often:tt)*);)* } $($name:ident($($how:tt)*);)*) => {
+        $(use_stub!($often, ".data.hot.first", $($how_often)*);)*
+        $(use_stub!($name, ".data.hot", $($how)*);)*
+
+        /// Finds all originals now, so that no stub looks one up later.
+        pub extern "C" fn resolve_all() {
+            $(resolve(&$often::NEXT, concat!(stringify!($often), "\0"));)*
+            $(resolve(&$name::NEXT, concat!(stringify!($name), "\0"));)*
+        }
+    };
+}
+
+/// One stub, its way on in this section.
+macro_rules! use_stub {
+    ($name:ident, $section:literal, $($how:tt)*) => {
+        mod $name {
             use super::*;
 
+            #[unsafe(link_section = $section)]
             pub static NEXT: AtomicPtr<c_void> = AtomicPtr::new(unresolved as *mut c_void);
 
             #[unsafe(naked)]
             #[unsafe(no_mangle)]
+            #[unsafe(link_section = ".text.hot")]
             pub unsafe extern "C" fn $name() {
                 body!($($how)*, NEXT)
             }
@@ -342,22 +359,39 @@ macro_rules! uses {
                     "jmp qword ptr [rip + {next}]",
                 ] resolve = sym resolve_all, next = sym NEXT)
             }
-        })*
-
-        /// Finds all originals now, so that no stub looks one up later.
-        pub extern "C" fn resolve_all() {
-            $(resolve(&$name::NEXT, concat!(stringify!($name), "\0"));)*
         }
     };
 }
 
 uses! {
-    read(first USE);
+    often {
+        read(first USE);
+        write(writes);
+        writev(writes);
+        readv(first USE);
+        send(writes);
+        sendto(writes);
+        recv(first USE);
+        recvfrom(first USE);
+        epoll_wait(first WAIT);
+        poll(many look_at_polled);
+        sendfile64("esi" "edi");
+        fstat64(looks "edi");
+        pread64(first USE);
+        lseek64(first USE);
+        stat64(names first_path);
+        ioctl(first USE);
+        fstat(looks "edi");
+        stat(names first_path);
+        lseek(first USE);
+        pwrite64(first USE);
+        select(many look_at_selected);
+        pread(first USE);
+        pwrite(first USE);
+        sendfile("esi" "edi");
+    }
     __read(first USE);
     __read_chk(first USE);
-    readv(first USE);
-    pread(first USE);
-    pread64(first USE);
     __pread64(first USE);
     __pread_chk(first USE);
     __pread64_chk(first USE);
@@ -365,23 +399,15 @@ uses! {
     preadv64(first USE);
     preadv2(first USE);
     preadv64v2(first USE);
-    write(writes);
     __write(writes);
-    writev(writes);
-    pwrite(first USE);
-    pwrite64(first USE);
     __pwrite64(first USE);
     pwritev(first USE);
     pwritev64(first USE);
     pwritev2(writes);
     pwritev64v2(writes);
-    send(writes);
     __send(writes);
-    sendto(writes);
     sendmmsg(writes);
-    recv(first USE);
     __recv_chk(first USE);
-    recvfrom(first USE);
     __recvfrom_chk(first USE);
     vmsplice(first USE);
     // libc's own calls within these go past the hooks.
@@ -398,15 +424,12 @@ uses! {
     timerfd_settime(first USE);
     timerfd_gettime(first USE);
     getdents64(first USE);
-    lseek(first USE);
-    lseek64(first USE);
     __lseek(first USE);
     fsync(first USE);
     fdatasync(first USE);
     ftruncate(first USE);
     ftruncate64(first USE);
     // What devices, lock files and heartbeats are used by.
-    ioctl(first USE);
     flock(first USE);
     lockf(first USE);
     lockf64(first USE);
@@ -422,25 +445,18 @@ uses! {
     posix_fadvise64(first USE);
     readahead(first USE);
     sync_file_range(first USE);
-    sendfile("esi" "edi");
-    sendfile64("esi" "edi");
     tee("edi" "esi");
     splice("edi" "edx");
     copy_file_range("edi" "edx");
-    epoll_wait(first WAIT);
     epoll_pwait(first WAIT);
     epoll_pwait2(first WAIT);
-    poll(many look_at_polled);
     __poll(many look_at_polled);
     __poll_chk(many look_at_polled);
     ppoll(many look_at_polled);
     __ppoll_chk(many look_at_polled);
-    select(many look_at_selected);
     __select(many look_at_selected);
     pselect(many look_at_selected);
     // What is asked of a descriptor, and is no use of it.
-    fstat(looks "edi");
-    fstat64(looks "edi");
     fstatat(looks "edi" names second_path);
     fstatat64(looks "edi" names second_path);
     statx(looks "edi" names second_path);
@@ -467,8 +483,6 @@ uses! {
     aio_fsync(looks "dword ptr [rsi]");
     aio_fsync64(looks "dword ptr [rsi]");
     // What goes by a path, perhaps through /proc/self/fd.
-    stat(names first_path);
-    stat64(names first_path);
     lstat(names first_path);
     lstat64(names first_path);
     access(names first_path);
@@ -548,6 +562,7 @@ unsafe extern "C" fn waits_quietly() {
 /// Lets the tick move. In r10d: whether the descriptor is to be stamped.
 /// Keeps every other register but r11.
 #[unsafe(naked)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn counted_out() {
     stub_asm!([keeping_arguments!("call {look}", "movzx r10d, al"), "ret"]
         look = sym stamps::look_at_clock)
@@ -556,6 +571,7 @@ pub unsafe extern "C" fn counted_out() {
 /// Stamps the number in r10d. In r11d: whether a write to it must not be made.
 /// Keeps every register but r10 and r11.
 #[unsafe(naked)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn far() {
     stub_asm!([
         push!("rax"),
@@ -593,6 +609,7 @@ pub unsafe extern "C" fn far() {
 /// It is read before it is asked whether there are traps: where one is set
 /// in between, the swap fails.
 #[unsafe(naked)]
+#[unsafe(link_section = ".text.hot")]
 pub unsafe extern "C" fn due() {
     stub_asm!([
         push!("rax"),
