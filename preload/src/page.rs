@@ -28,10 +28,8 @@ pub struct Page {
 /// What the stubs of `hooks::uses` need.
 #[repr(C, align(64))]
 pub struct Stamps {
-    /// Numbers below are stamped at `first`. 0: none are.
+    /// Numbers below are stamped at [`FIRST`]. 0: none are.
     pub below: AtomicU64,
-    /// The first run of stamps.
-    pub first: AtomicPtr<AtomicU32>,
     /// The value of a stamp now: the tick plus one.
     pub now: AtomicU32,
     /// By the highest set bit of a number: where number 0 would be, if the run
@@ -52,7 +50,6 @@ impl Page {
             mail: AtomicPtr::new(core::ptr::null_mut()),
             stamps: Stamps {
                 below: AtomicU64::new(0),
-                first: AtomicPtr::new(core::ptr::null_mut()),
                 now: AtomicU32::new(0),
                 runs: [const { AtomicPtr::new(core::ptr::null_mut()) }; 32],
             },
@@ -63,3 +60,9 @@ impl Page {
 const _: () = assert!(size_of::<Page>() == 4096);
 
 pub static PAGE: Page = Page::new();
+
+/// The first run of stamps, where `below` is not 0. Not on the page: a child
+/// that a signal handler forked may go back to a use that has just looked at
+/// `below`, and finds its parent's stamps here, which stay mapped.
+#[unsafe(link_section = ".data.hot.first")]
+pub static FIRST: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());

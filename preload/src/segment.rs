@@ -450,7 +450,11 @@ impl Segment {
         crate::clock::now_ms() < self.retry_ms.load(Ordering::Relaxed)
     }
 
+    /// Not for a child in its parent's tables: the parent can grow.
     fn growth_failed(&self) {
+        if !live::owned() {
+            return;
+        }
         let retry_ms = crate::clock::now_ms() + RETRY_MS;
         self.retry_ms.store(retry_ms, Ordering::Relaxed);
         self.count(Counter::GrowthFailed, 1);
@@ -533,17 +537,21 @@ impl Segment {
         let Some((offset, end, at)) = self.place_behind(used, bytes) else {
             return Some(None);
         };
-        let won =
-            header
+        // A child that a signal handler forked meanwhile goes no further: it
+        // would take from its parent's file.
+        let owned = live::owned();
+        let won = owned
+            && header
                 .used_bytes
-                .compare_exchange(used, end, Ordering::Relaxed, Ordering::Relaxed);
-        if won.is_ok() {
+                .compare_exchange(used, end, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if won {
             return Some(Some((offset, at)));
         }
         if !self.is_in_base(offset, at) {
             sys::unmap(at, (end - offset) as usize);
         }
-        None
+        (!owned).then_some(None)
     }
 
     /// Where bytes would lie if the file were used so far, where that ends, and
@@ -620,6 +628,9 @@ impl Segment {
 
     /// Enters an extent into the directory.
     fn list(&self, section: Section, offset: u64, first: u64, rows: u64) -> bool {
+        if !live::owned() {
+            return false;
+        }
         let entry = self.header().extents.fetch_add(1, Ordering::Relaxed) as usize;
         if entry >= layout::EXTENTS {
             return false;

@@ -8,7 +8,7 @@
 //! Creation counts as a use, so that a number does not keep the stamp of its
 //! last holder. 0 means that nothing is known.
 
-use crate::page::PAGE;
+use crate::page::{FIRST, PAGE};
 use crate::segment::Segment;
 use crate::tls::{self, flag};
 use crate::{caches, clock, descriptors, live, mode, traps};
@@ -40,8 +40,8 @@ pub fn born(segment: &Segment, fd: u32) {
     if traps::any() || u64::from(fd) >= stamps.below.load(Ordering::Acquire) {
         return born_high(segment, fd);
     }
-    let first = stamps.first.load(Ordering::Relaxed);
-    // SAFETY: `first` was stored before `below`, and covers so many numbers.
+    let first = FIRST.load(Ordering::Relaxed);
+    // SAFETY: it was stored before `below`, and covers so many numbers.
     let place = unsafe { &*first.add(fd as usize) };
     place.store(stamps.now.load(Ordering::Relaxed), Ordering::Relaxed);
 }
@@ -180,9 +180,7 @@ pub fn open(segment: &Segment) {
         segment.header().tick_s.load(Ordering::Relaxed) as u32 + 1,
         Ordering::Relaxed,
     );
-    stamps
-        .first
-        .store(first.as_ptr().cast_mut(), Ordering::Release);
+    FIRST.store(first.as_ptr().cast_mut(), Ordering::Release);
     stamps.below.store(FIRST_ROWS as u64, Ordering::Release);
     for run in 0..segment.run_count(Section::FdStamps) {
         refresh(segment, run);

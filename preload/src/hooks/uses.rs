@@ -15,7 +15,7 @@
 //! half.
 
 use crate::interpose::{pop, push, stub_asm};
-use crate::page::{PAGE, Page, Stamps};
+use crate::page::{FIRST, PAGE, Page, Stamps};
 use crate::quiet;
 use crate::retire::{self, PARKED};
 use crate::stamps::{self, FIRST_ROWS, USE, WAIT};
@@ -26,7 +26,6 @@ use core::sync::atomic::{AtomicPtr, Ordering};
 use shm_protocol::mailbox::mail;
 
 const BELOW: usize = offset_of!(Page, stamps) + offset_of!(Stamps, below);
-const FIRST: usize = offset_of!(Page, stamps) + offset_of!(Stamps, first);
 const NOW: usize = offset_of!(Page, stamps) + offset_of!(Stamps, now);
 const MAIL: usize = offset_of!(Page, mail);
 const RUNS: usize = offset_of!(Page, stamps) + offset_of!(Stamps, runs);
@@ -122,7 +121,7 @@ macro_rules! stamp_first {
     () => {
         "cmp rdi, qword ptr [rip + {page} + {below}]
          jae 5f
-         mov r11, qword ptr [rip + {page} + {first}]
+         mov r11, qword ptr [rip + {first}]
          mov r10d, dword ptr [rip + {page} + {now}]
          cmp dword ptr [r11 + 4 * rdi], r10d
          jne 6f"
@@ -168,7 +167,7 @@ macro_rules! body {
             stamp_rest!("jmp 3b"),
         ]
             takes = const WAIT, next = sym $next, counted_out = sym counted_out, far = sym far,
-            due = sym due, page = sym PAGE, below = const BELOW, first = const FIRST,
+            due = sym due, page = sym PAGE, below = const BELOW, first = sym FIRST,
             now = const NOW, unstamped = sym unstamped, quiet = sym waits_quietly,
             mail = const MAIL, bit = const mail::QUIET)
     };
@@ -189,7 +188,7 @@ macro_rules! body {
             stamp_rest!("jmp 3b"),
         ]
             takes = const $takes, next = sym $next, counted_out = sym counted_out, far = sym far,
-            due = sym due, page = sym PAGE, below = const BELOW, first = const FIRST,
+            due = sym due, page = sym PAGE, below = const BELOW, first = sym FIRST,
             now = const NOW, unstamped = sym unstamped)
     };
     // The same, and it is written to.
@@ -212,7 +211,7 @@ macro_rules! body {
             stamp_rest!("jmp 2b"),
         ]
             takes = const USE, next = sym $next, counted_out = sym counted_out, far = sym far,
-            due = sym due, page = sym PAGE, below = const BELOW, first = const FIRST,
+            due = sym due, page = sym PAGE, below = const BELOW, first = sym FIRST,
             now = const NOW, unstamped = sym unstamped, broken = sym broken_pipe)
     };
     // Two of them come, in these registers; the second is written to.

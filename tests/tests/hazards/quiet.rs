@@ -25,6 +25,7 @@ fn mail_of(held: &Held) -> Mail {
     Mail::of(held.pid(), held.folder())
 }
 
+/// Of what the program wrote: pages of files come in as code is run.
 fn resident_kib(pid: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"));
     let text = text.expect("the process is there");
@@ -36,7 +37,7 @@ fn resident_kib(pid: u32) -> u64 {
             .parse()
             .expect("a number")
     };
-    field("Rss:") - field("LazyFree:")
+    field("Anonymous:") - field("LazyFree:")
 }
 
 /// A fragmented heap of 100 MB goes back but for what is in use.
