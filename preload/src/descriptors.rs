@@ -1,6 +1,6 @@
 //! Descriptors: what a hook does when one is made or given back.
 
-use crate::segment::Segment;
+use crate::segment::{Quick, Segment};
 use crate::unwind::Caller;
 use crate::{clock, closes, emit, live, mode, nursery, retire, sites, stamps, sys, tls, traps};
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -82,16 +82,16 @@ fn plainly_ours() -> Option<&'static Segment> {
 /// The row of a number, made real if need be.
 #[inline(always)]
 pub fn row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
-    match segment.first_row::<FdRow>(Section::Fds, u64::from(fd)) {
-        None => high_row(segment, fd),
-        low => low,
+    match segment.quick_row::<FdRow>(Quick::Fds, u64::from(fd)) {
+        None => new_row(segment, fd),
+        known => known,
     }
 }
 
-/// The same of a number above the first run.
+/// The same of a number whose run is not there yet, or not all real.
 #[cold]
 #[inline(never)]
-fn high_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
+fn new_row(segment: &Segment, fd: u32) -> Option<&'static FdRow> {
     let number = u64::from(fd);
     if number >= HIGHEST {
         return None;
@@ -227,12 +227,12 @@ pub fn closing(fd: i32, closer: Caller) -> Closing {
     }
 }
 
-/// The usual close: of a low number with a row, where nobody has to be asked.
+/// The usual close: of a number with a row, where nobody has to be asked.
 /// None: nothing was done.
 #[inline(always)]
 fn died_plainly(fd: u32) -> Option<()> {
     let segment = plainly_ours().filter(|_| !closes::followed() && !traps::any())?;
-    let row = segment.first_row::<FdRow>(Section::Fds, u64::from(fd))?;
+    let row = segment.quick_row::<FdRow>(Quick::Fds, u64::from(fd))?;
     let (origin, kind) = row.remove_whole(fd)?;
     count_death(segment, fd, origin, kind);
     Some(())

@@ -84,20 +84,55 @@ struct Runs {
     runs: [Run; RUNS],
 }
 
-/// A section's first run again, as [`Segment::row`] needs it.
-struct First {
-    at: AtomicPtr<u8>,
-    rows: AtomicU64,
+/// Sections whose rows each event looks for.
+#[derive(Clone, Copy)]
+pub enum Quick {
+    Sites,
+    Fds,
 }
+
+impl Quick {
+    const ALL: [Quick; 2] = [Quick::Sites, Quick::Fds];
+
+    const fn section(self) -> Section {
+        match self {
+            Quick::Sites => Section::Sites,
+            Quick::Fds => Section::Fds,
+        }
+    }
+
+    fn of(section: Section) -> Option<Quick> {
+        let is_it = |quick: &Quick| quick.section() as u32 == section as u32;
+        Quick::ALL.into_iter().find(is_it)
+    }
+
+    /// The bit that a row's run is found by: all rows of a run have the same.
+    #[inline(always)]
+    const fn bit(self, row: u64) -> usize {
+        (row | (first_rows(self.section()) as u64 - 1)).ilog2() as usize
+    }
+}
+
+/// Rows that a section starts with.
+const fn first_rows(section: Section) -> usize {
+    let mut at = 0;
+    while FIRST[at].0 as u32 != section as u32 {
+        at += 1;
+    }
+    FIRST[at].1
+}
+
+/// By that bit: where row 0 would be, if the run began there. Null: not all of
+/// the run is real.
+struct ByBit([AtomicPtr<u8>; 64]);
 
 /// The segment of this process. There is one, in `live`.
 ///
-/// What every event reads comes first, on two or three lines: the first runs of
-/// the sections by their number, then the base.
+/// What every event reads comes first.
 #[repr(C, align(64))]
 pub struct Segment {
-    firsts: [First; SECTIONS],
     base: AtomicPtr<u8>,
+    quick: [ByBit; Quick::ALL.len()],
     /// Bytes mapped at `base`.
     base_bytes: AtomicU64,
     /// Up to where extents within the base mapping may lie: it is real there.
@@ -145,13 +180,9 @@ impl Segment {
             runs: [const { Run::new() }; RUNS],
         };
         Segment {
-            firsts: [const {
-                First {
-                    at: AtomicPtr::new(core::ptr::null_mut()),
-                    rows: AtomicU64::new(0),
-                }
-            }; SECTIONS],
             base: AtomicPtr::new(core::ptr::null_mut()),
+            quick: [const { ByBit([const { AtomicPtr::new(core::ptr::null_mut()) }; 64]) };
+                Quick::ALL.len()],
             base_bytes: AtomicU64::new(0),
             base_real: AtomicU64::new(0),
             in_file: AtomicBool::new(false),
@@ -201,9 +232,12 @@ impl Segment {
         let runs = self.runs(section);
         runs.growing.store(false, Ordering::Relaxed);
         runs.count.store(0, Ordering::Relaxed);
-        self.firsts[section as usize]
-            .rows
-            .store(0, Ordering::Relaxed);
+        let quick = Quick::of(section).map(|quick| &self.quick[quick as usize].0);
+        for run in quick.into_iter().flatten() {
+            if !run.load(Ordering::Relaxed).is_null() {
+                run.store(core::ptr::null_mut(), Ordering::Relaxed);
+            }
+        }
         for run in runs.runs.iter().take(used + 1) {
             run.rows.store(0, Ordering::Relaxed);
         }
@@ -345,27 +379,40 @@ impl Segment {
     /// follows from the index. The first run is always real.
     #[inline]
     pub fn row<T>(&self, section: Section, row: u64, write: bool) -> Option<&'static T> {
-        match self.first_row(section, row) {
-            None => self.later_row(section, row, write),
-            found => found,
+        let run = &self.runs(section).runs[0];
+        let first_rows = run.rows.load(Ordering::Relaxed);
+        if row < first_rows {
+            let at = run.at.load(Ordering::Relaxed).cast::<T>();
+            // SAFETY: within the first run, which lies in the base mapping.
+            return Some(unsafe { &*at.add(row as usize) });
+        }
+        self.later_row(section, row, first_rows, write)
+    }
+
+    /// The same where it is found by one look.
+    #[inline(always)]
+    pub fn quick_row<T>(&self, quick: Quick, row: u64) -> Option<&'static T> {
+        let run = &self.quick[quick as usize].0[quick.bit(row) % 64];
+        let zero = run.load(Ordering::Acquire).cast::<T>();
+        // SAFETY: `add_run` stores a run only when all of it is real; it covers
+        // every row with this bit, and runs are never unmapped.
+        (!zero.is_null()).then(|| unsafe { &*zero.wrapping_add(row as usize) })
+    }
+
+    fn make_quick(&self, section: Section, first: u64, at: *mut u8) {
+        if let Some(quick) = Quick::of(section) {
+            let zero = at.wrapping_sub(first as usize * layout::row_bytes(section));
+            self.quick[quick as usize].0[quick.bit(first) % 64].store(zero, Ordering::Release);
         }
     }
 
-    /// The same of the first run only.
-    #[inline(always)]
-    pub fn first_row<T>(&self, section: Section, row: u64) -> Option<&'static T> {
-        let first = &self.firsts[section as usize];
-        (row < first.rows.load(Ordering::Acquire)).then(|| {
-            let at = first.at.load(Ordering::Relaxed).cast::<T>();
-            // SAFETY: within the first run, which lies in the base mapping.
-            unsafe { &*at.add(row as usize) }
-        })
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn later_row<T>(&self, section: Section, row: u64, write: bool) -> Option<&'static T> {
-        let first_rows = self.firsts[section as usize].rows.load(Ordering::Relaxed);
+    fn later_row<T>(
+        &self,
+        section: Section,
+        row: u64,
+        first_rows: u64,
+        write: bool,
+    ) -> Option<&'static T> {
         // The first run's rows are a power of two, and each later one ends at the next.
         let times = row.checked_shr(first_rows.trailing_zeros())?;
         let index = times.checked_ilog2()? as usize + 1;
@@ -515,10 +562,8 @@ impl Segment {
         self.runs(section)
             .count
             .store(index as u32 + 1, Ordering::Release);
-        if index == 0 {
-            let first_run = &self.firsts[section as usize];
-            first_run.at.store(at, Ordering::Relaxed);
-            first_run.rows.store(rows as u64, Ordering::Release);
+        if run.real.load(Ordering::Relaxed) == ALL_REAL {
+            self.make_quick(section, first, at);
         }
         true
     }

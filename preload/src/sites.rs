@@ -5,7 +5,7 @@
 //! address; when all of them still hold what they held, the site is the same
 //! and nothing is unwound.
 
-use crate::segment::Segment;
+use crate::segment::{Quick, Segment};
 use crate::thread::{self, ThreadState};
 use crate::unwind::{self, Caller, DEPTH, Stack};
 use crate::{guard, live, modules, tls};
@@ -333,10 +333,10 @@ fn room(segment: &Segment, at: u64, words: u64) -> Option<(usize, u64)> {
 #[inline]
 pub fn row(segment: &Segment, site: u32) -> Option<&'static Site> {
     let id = u64::from(site);
-    if id == 0 {
-        None
-    } else {
-        segment.row::<Site>(Section::Sites, id, false)
+    match segment.quick_row::<Site>(Quick::Sites, id) {
+        _ if id == 0 => None,
+        None => segment.row::<Site>(Section::Sites, id, false),
+        found => found,
     }
 }
 
