@@ -6,22 +6,50 @@
 //! sent, no thread is blocked on it, its other end is not known to be open
 //! still, and the site has several such.
 
-use super::Wanted;
+use std::time::Duration;
+
 use super::candidates::millis;
-use super::model::constants::{CLOSE_WAIT_FEWEST, CLOSE_WAIT_FLOOR, TIMES_LONGEST};
+use super::model::constants::{CLOSE_WAIT_FEWEST, CLOSE_WAIT_FLOOR, FEWEST_RECENT, TIMES_LONGEST};
+use super::model::measure;
+use super::{Candidate, Context, Held, Wanted};
 use crate::model::Kind;
 use crate::snapshot::{Descriptor, FdFact, Site, Snapshot, SocketFact};
 
-/// The site's proven descriptors by index; empty when they are too few.
-/// `--min-age` replaces the fixed floor.
+/// The site's leaked descriptors by index: proven, and more keep coming. A pool
+/// whose peers all hung up is full of proven ones, too: it stops there.
+/// `later_ms`: as they will stand then, should nothing else happen meanwhile.
 #[must_use]
-pub fn proven(snapshot: &Snapshot, site: &Site, wanted: &Wanted) -> Vec<usize> {
+pub fn leaking(
+    snapshot: &Snapshot,
+    at: usize,
+    wanted: &Wanted,
+    context: &Context<'_>,
+    later_ms: u64,
+) -> Vec<usize> {
+    let site = &snapshot.sites.all[at];
+    let proof = proven(snapshot, site, wanted, later_ms);
+    let is_proof =
+        |held: Held| matches!(held, Held::Descriptor(open) if proof.binary_search(&open).is_ok());
+    let keep_coming = || {
+        let waiting = Candidate::of(snapshot, at, Kind::Sockets, wanted, is_proof);
+        let data = waiting.data(snapshot, Kind::Sockets, wanted, context);
+        let least = (proof.len() as u64 / 3).clamp(1, FEWEST_RECENT);
+        measure(&data, context.looks.number).coming.lately >= least
+    };
+    if !proof.is_empty() && keep_coming() {
+        proof
+    } else {
+        Vec::new()
+    }
+}
+
+/// The site's proven descriptors; empty when they are too few.
+fn proven(snapshot: &Snapshot, site: &Site, wanted: &Wanted, later_ms: u64) -> Vec<usize> {
     if site.kind != Some(Kind::Sockets) {
         return Vec::new();
     }
-    let floor = millis(wanted.min_age.unwrap_or(CLOSE_WAIT_FLOOR));
-    let longest_ms = (site.stats.longest_ms as f64 * TIMES_LONGEST).ceil() as u64;
-    let proof = |open: &Descriptor| is_proven(open, floor.max(longest_ms)) && came(open, wanted);
+    let least_ms = least_ms(site, wanted.min_age).saturating_sub(later_ms);
+    let proof = |open: &Descriptor| is_proven(open, least_ms) && came(open, wanted);
     let open = site.live.descriptors.iter().copied();
     let mut proven: Vec<usize> = open
         .filter(|open| proof(&snapshot.descriptors[*open]))
@@ -34,6 +62,29 @@ pub fn proven(snapshot: &Snapshot, site: &Site, wanted: &Wanted) -> Vec<usize> {
     }
 }
 
+/// For how long each has been abandoned of those that nothing but its age keeps
+/// from being proof, the youngest first.
+#[must_use]
+pub fn ages_ms(snapshot: &Snapshot, site: &Site, wanted: &Wanted) -> Vec<u64> {
+    let open = site.live.descriptors.iter();
+    let open = open.map(|open| &snapshot.descriptors[*open]);
+    let mut ages: Vec<u64> = open
+        .filter(|open| came(open, wanted))
+        .filter_map(proof_ms)
+        .collect();
+    ages.sort_unstable();
+    ages
+}
+
+/// For how long one must have been abandoned; `--min-age` replaces the fixed
+/// floor.
+#[must_use]
+pub fn least_ms(site: &Site, min_age: Option<Duration>) -> u64 {
+    let floor = millis(min_age.unwrap_or(CLOSE_WAIT_FLOOR));
+    let longest_ms = (site.stats.longest_ms as f64 * TIMES_LONGEST).ceil() as u64;
+    floor.max(longest_ms)
+}
+
 /// Whether it is of the time that is asked for.
 fn came(open: &Descriptor, wanted: &Wanted) -> bool {
     let after = wanted.born_after_ms;
@@ -41,13 +92,14 @@ fn came(open: &Descriptor, wanted: &Wanted) -> bool {
 }
 
 fn is_proven(open: &Descriptor, least_ms: u64) -> bool {
+    proof_ms(open).is_some_and(|ms| ms >= least_ms)
+}
+
+/// For how long it has been abandoned, where no thread waits on it.
+fn proof_ms(open: &Descriptor) -> Option<u64> {
     let nobody_waits = |fact: &&FdFact| fact.blocked == Some(false);
-    let Some(fact) = open.fact.as_ref().filter(nobody_waits) else {
-        return false;
-    };
-    fact.socket
-        .as_ref()
-        .is_some_and(|socket| abandoned_for(socket).is_some_and(|ms| ms >= least_ms))
+    let fact = open.fact.as_ref().filter(nobody_waits)?;
+    abandoned_for(fact.socket.as_ref()?)
 }
 
 /// How long a socket has stood with its peer gone and nothing sent. The time

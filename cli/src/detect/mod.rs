@@ -43,7 +43,6 @@ use crate::snapshot::Snapshot;
 pub use candidates::{Candidate, Held};
 pub use context::{Context, Label, Looks, Prior, Priors, finding_id};
 pub use frames::{Offsets, Symbolise};
-use model::constants::FEWEST_RECENT;
 use model::{Decision, Measured, Sort, Why};
 pub use outlook::Outlook;
 pub use place::{apart, place};
@@ -225,17 +224,7 @@ fn of_kind(
         |held: Held| matches!(held, Held::Descriptor(open) if snapshot.descriptors[open].hung_up);
     for at in sites {
         let site = &snapshot.sites.all[*at];
-        let proof = close_wait::proven(snapshot, site, wanted);
-        // A pool whose peers all hung up is full of them, too: it stops there.
-        let grows = |proof: &Vec<usize>| {
-            let of_proof = |held: Held| matches!(held, Held::Descriptor(open) if proof.binary_search(&open).is_ok());
-            let waiting = Candidate::of(snapshot, *at, kind, wanted, of_proof);
-            let least = (proof.len() as u64 / 3).clamp(1, FEWEST_RECENT);
-            measure(&waiting).coming.lately >= least
-        };
-        let proof = Some(proof)
-            .filter(|proof| !proof.is_empty() && grows(proof))
-            .unwrap_or_default();
+        let proof = close_wait::leaking(snapshot, *at, wanted, context, 0);
         let is_proven = |held: Held| match held {
             Held::Descriptor(open) => proof.binary_search(&open).is_ok(),
             Held::Thing(thing) => things::is_proven(&snapshot.things[thing]),

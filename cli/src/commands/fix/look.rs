@@ -7,6 +7,7 @@ use super::super::common::wanted;
 use super::super::helping::Clock;
 use super::super::judge::Judged;
 use super::super::rules::{care, rules};
+use super::why;
 use crate::args::FixArgs;
 use crate::attach::resolve;
 #[cfg(feature = "forced-verdicts")]
@@ -97,9 +98,12 @@ pub fn look(args: &FixArgs, wish: &Wish, life: &Life) -> Result<Looked, Error> {
     plan.limit = args.raise_limit.then(|| limit::plan(pid)).flatten();
     if plan.items.is_empty() && plan.caches.is_empty() && plan.limit.is_none() {
         let about = shown.as_ref();
-        plan.notes
-            .extend(about.map(|shown| nothing(shown, &leaking, &args.select.kind)));
-        plan.notes.extend(about.and_then(nearly));
+        plan.notes.extend(about.into_iter().flat_map(|shown| {
+            why::nothing(shown, &leaking, &args.select.kind)
+                .into_iter()
+                .chain(why::too_soon(&snapshot, &found, shown, &wanted, &known))
+                .chain(snapshot.facts.notes.iter().cloned())
+        }));
     }
     hold_still(&mut plan, life);
     plan.took = Some(FixTook {
@@ -127,63 +131,6 @@ fn parts(args: &FixArgs) -> Parts {
         registrations: kinds.is_empty() || asked || args.close_lost,
         memory: false,
     }
-}
-
-/// Why there is nothing to fix, as far as that is known.
-fn nothing(shown: &Report, leaking: &BTreeSet<Kind>, asked: &[Kind]) -> String {
-    let has_leak = |shown: &Report| {
-        shown
-            .findings
-            .iter()
-            .any(|one| one.verdict == Verdict::Leak)
-    };
-    if has_leak(shown) {
-        return format!(
-            "Nothing of what leaks can be fixed; `memguard report {}` shows it.",
-            shown.process.pid
-        );
-    }
-    let names = |kinds: Vec<&Kind>| {
-        kinds
-            .iter()
-            .map(|kind| kind.name())
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let others = names(
-        leaking
-            .iter()
-            .filter(|kind| !asked.contains(kind))
-            .collect(),
-    );
-    match (asked, shown.process.library) {
-        ([_, ..], _) if !others.is_empty() => format!(
-            "Of {} nothing leaks; but something does of {others}: leave --kind out to see that.",
-            names(asked.iter().collect())
-        ),
-        (_, false) => {
-            "memguard's library is not in it, so only what the kernel shows could be judged; \
-            nothing of that leaks."
-                .to_owned()
-        }
-        ([_, ..], _) => format!("Of {} nothing leaks.", names(asked.iter().collect())),
-        _ => "Nothing leaks.".to_owned(),
-    }
-}
-
-/// What comes near a leak, where nothing is one.
-fn nearly(shown: &Report) -> Option<String> {
-    let near = |one: &&Finding| matches!(one.verdict, Verdict::Growing | Verdict::Suspect);
-    let places = match shown.findings.iter().filter(near).count() {
-        0 => return None,
-        1 => "1 place is suspected or growing".to_owned(),
-        n => format!("{n} places are suspected or growing"),
-    };
-    let pid = shown.process.pid;
-    Some(format!(
-        "{places}, but only what is a `leak` is fixed; see `memguard report {pid}`, and \
-         `memguard label leak <finding> {pid}` if you know that it is one."
-    ))
 }
 
 /// A program that stands still closes nothing, and shows no harm.
@@ -328,28 +275,6 @@ mod tests {
             hint.contains(&format!("`memguard label leak {id} server`")),
             "{hint}"
         );
-        let hint = nearly(&report).unwrap();
-        assert!(hint.contains("label leak <finding> 4242`"), "{hint}");
-    }
-
-    #[test]
-    fn that_nothing_is_fixed_says_what_is_known() {
-        let mut report = crate::render::samples::report();
-        report.findings.clear();
-        let files = BTreeSet::from([Kind::Files]);
-        let none = BTreeSet::new();
-        assert_eq!(nothing(&report, &none, &[]), "Nothing leaks.");
-        let said = nothing(&report, &files, &[Kind::Pipes]);
-        assert!(
-            said.contains("Of pipes nothing leaks") && said.contains("does of files"),
-            "{said}"
-        );
-        assert_eq!(
-            nothing(&report, &none, &[Kind::Pipes]),
-            "Of pipes nothing leaks."
-        );
-        let said = nothing(&crate::render::samples::outside(), &none, &[]);
-        assert!(said.contains("library is not in it"), "{said}");
     }
 
     #[test]

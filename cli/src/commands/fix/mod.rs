@@ -1,6 +1,6 @@
 //! `memguard fix`: two looks, a question between them, then the ladder.
 //!
-//! - [`look`]: a plan from a fresh look
+//! - [`look`]: a plan from a fresh look; [`why`]: where there is nothing to fix
 //! - [`ask`]: the question to a person
 //! - [`carry`]: what is done; [`log`]: and what the log has of it
 
@@ -8,6 +8,7 @@ mod ask;
 mod carry;
 mod log;
 mod look;
+mod why;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
