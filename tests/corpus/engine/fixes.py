@@ -199,8 +199,8 @@ def main() -> int:
             folder = Path(name)
             release = ROOT / "target" / "release"
             server = Leaking(sort, Path(public_copy(release / "libmemguard.so", folder)), folder)
-            fixer = Fixer(Path(public_copy(release / "memguard", folder)), folder / "state", server.segments)
             try:
+                fixer = Fixer(Path(public_copy(release / "memguard", folder)), folder / "state", server.segments)
                 outcome = Rounds(server, fixer, options.rate, options.batch).run(options.count, options.least, options.minutes)
             finally:
                 server.stop()

@@ -1,12 +1,14 @@
 """Servers that leak while they are asked, what they hold by /proc, and who asks them."""
 
 import asyncio
+import ctypes
 import http.client
 import json
 import multiprocessing
 import os
 import re
 import resource
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -16,6 +18,9 @@ from pathlib import Path
 from serving import free_port
 
 SOURCES = Path(__file__).resolve().parents[1] / "fixes"
+# prctl(2): the signal that comes when whoever started it ends, however that ends.
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None)
 PACE = """
 function delay() return {milliseconds} end
 """
@@ -61,8 +66,7 @@ class Upstream:
 
     def serve(self) -> None:
         """In a process of its own, so that the server's descriptors are only its own."""
-        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        for_its_own()
         asyncio.run(self.listen())
 
     async def listen(self) -> None:
@@ -82,7 +86,7 @@ class QuickUpstream(Upstream):
     def __init__(self, folder: Path) -> None:
         self.port, program = free_port(), folder / "upstream"
         subprocess.run(["gcc", "-O1", "-g", "-o", str(program), str(SOURCES / "upstream.c")], check=True)
-        self.process = subprocess.Popen([str(program), str(self.port)], stdin=subprocess.DEVNULL, preexec_fn=most_descriptors)
+        self.process = subprocess.Popen([str(program), str(self.port)], stdin=subprocess.DEVNULL, preexec_fn=for_its_own)
 
     def stop(self) -> None:
         """With all connections."""
@@ -97,6 +101,16 @@ class Leaking:
         self.sort, self.folder, self.port = sort, folder, free_port()
         self.segments = folder / "segments"
         self.upstream = upstream or Upstream()
+        # Whoever else is to end with it: the clients.
+        self.started: list[subprocess.Popen] = []
+        try:
+            self.start(library)
+        except BaseException:
+            self.stop()
+            raise
+
+    def start(self, library: Path) -> None:
+        """Until it answers."""
         environment = {
             **os.environ,
             "LD_PRELOAD": str(library),
@@ -104,12 +118,13 @@ class Leaking:
             "LEAKS_UPSTREAM_PORT": str(self.upstream.port),
         }
         self.process = subprocess.Popen(
-            sort.command(folder, self.port, self.upstream.port),
-            cwd=folder,
+            self.sort.command(self.folder, self.port, self.upstream.port),
+            cwd=self.folder,
             env=environment,
             stdin=subprocess.DEVNULL,
-            preexec_fn=most_descriptors,
+            preexec_fn=for_its_own,
         )
+        self.started.append(self.process)
         self.wait()
 
     @property
@@ -160,10 +175,17 @@ class Leaking:
         return held(self.pid, self.upstream.port)
 
     def stop(self) -> None:
-        """Both sides."""
-        self.process.kill()
-        self.process.wait(10)
+        """Both sides, and clients that nobody stopped."""
+        for process in reversed(self.started):
+            process.kill()
+            process.wait(10)
         self.upstream.stop()
+
+
+def for_its_own() -> None:
+    """Of a child before its program: as many descriptors as it may have, and no life without its parent."""
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    most_descriptors()
 
 
 def most_descriptors() -> None:
@@ -243,11 +265,12 @@ class Wrk:
         script.write_text(PACE.format(milliseconds=delay_ms or sort.delay_ms))
         options = ["-t", "1", "-c", str(connections or sort.connections), "-d", f"{seconds}s", "--timeout", "20s", "--latency"]
         command = ["wrk", *options, "-s", str(script), f"http://127.0.0.1:{server.port}/"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=for_its_own)
+        server.started.append(self.process)
 
     def stop(self) -> dict:
         """Ends it and gives what it counted."""
-        self.process.send_signal(2)
+        self.process.send_signal(signal.SIGINT)
         text = self.process.communicate(timeout=60)[0]
         errors = re.search(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)", text)
         wrong = re.search(r"Non-2xx or 3xx responses: (\d+)", text)

@@ -113,9 +113,9 @@ def run(folder: Path, options: argparse.Namespace) -> Outcome:
     """Leak, watch, fix, count."""
     release = ROOT / "target" / "release"
     server = Leaking(SORT, Path(public_copy(release / "libmemguard.so", folder)), folder, QuickUpstream(folder))
-    fixer = Fixer(Path(public_copy(release / "memguard", folder)), folder / "state", server.segments, before=options.before)
     kinds = ["--kind", options.kind] if options.kind else []
     try:
+        fixer = Fixer(Path(public_copy(release / "memguard", folder)), folder / "state", server.segments, before=options.before)
         old = leak(server, options.count, "every" if options.mixed else "sockets")
         # It leaks in bursts, which statistics do not call a leak.
         agree(fixer, server.pid, server.upstream.port)
