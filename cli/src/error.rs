@@ -130,6 +130,15 @@ pub enum TargetError {
     /// The verb needs a process
     #[error("`{0}` has ended; only a running process can be asked to change its mode.")]
     NotRunning(String),
+    /// We may open too few files to look at anything
+    #[error(
+        "memguard may have only {limit} descriptors open, too few to look at a process; raise its limit (ulimit -n 64) \
+        and ask again."
+    )]
+    FewDescriptors {
+        /// The limit
+        limit: u64,
+    },
     /// The kernel's files cannot be read
     #[error(
         "The kernel's records of process {pid} cannot be read ({source}); check that /proc is mounted."
@@ -242,6 +251,14 @@ pub enum RunError {
         /// What the kernel said
         source: io::Error,
     },
+    /// The same, in the doctor's words
+    #[error("`{command}` cannot be started. {why}")]
+    NotStarted {
+        /// The program
+        command: String,
+        /// Why, and what to do
+        why: crate::doctor::DoctorError,
+    },
     /// It would end as soon as it starts
     #[error("{0}")]
     Unstartable(String),
@@ -352,7 +369,7 @@ impl Error {
             Self::Record(RecordError::OtherProcess { .. }) => 2,
             Self::Record(_) => 4,
             Self::Run(RunError::NotFound(_)) => 127,
-            Self::Run(RunError::CannotStart { .. } | RunError::Unstartable(_)) => 126,
+            Self::Run(RunError::CannotStart { .. } | RunError::NotStarted { .. } | RunError::Unstartable(_)) => 126,
             Self::Run(_) => 125,
             Self::Output(_) | Self::Rules(_) | Self::State(_) | Self::Usage(_) => 2,
             Self::Refused(_) => 5,

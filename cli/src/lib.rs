@@ -15,18 +15,21 @@
 //! - [`model`]: the stable JSON shapes
 //! - [`render`]: one writer per format
 //! - [`commands`]: one verb a file
-//! - [`file_limit`]: a limit on the size of files is an error, not our end
+//! - [`file_limit`], [`descriptor_limit`], [`memory_limit`]: what limits on us make of
+//!   that: an error, and no wrong figure
 #![deny(unsafe_code)]
 
 pub mod args;
 pub mod attach;
 pub mod commands;
+pub mod descriptor_limit;
 pub mod detect;
 pub mod doctor;
 pub mod error;
 pub mod file_limit;
 pub mod fix;
 pub mod kernel;
+pub mod memory_limit;
 pub mod model;
 pub mod render;
 pub mod rules;

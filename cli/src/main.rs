@@ -6,7 +6,10 @@ use clap::Parser;
 use memguard::args::Cli;
 use memguard::commands;
 use memguard::error::{Error, OutputError, own_failure};
-use memguard::file_limit;
+use memguard::{file_limit, memory_limit};
+
+#[global_allocator]
+static MEMORY: memory_limit::OrEnd = memory_limit::OrEnd;
 
 fn main() -> ExitCode {
     file_limit::bear();
@@ -24,6 +27,9 @@ fn main() -> ExitCode {
         }
     };
     let wrapper = cli.command.is_run();
+    if wrapper {
+        memory_limit::wraps();
+    }
     match commands::dispatch(cli).map_err(anyhow::Error::from) {
         Ok(code) => code,
         Err(error) => finish(&error, wrapper),

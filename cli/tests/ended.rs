@@ -6,6 +6,7 @@ mod support;
 use std::mem::offset_of;
 use std::os::unix::fs::chown;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::Command;
 
 use memguard::snapshot::Facts;
@@ -198,6 +199,25 @@ fn a_folder_that_the_library_refuses_is_refused_here_too() {
     }
 }
 
+/// Else it would learn in each folder that one stands in, and leave one there.
+#[test]
+fn a_state_folder_that_depends_on_where_one_stands_is_refused() {
+    let folder = tempdir().unwrap();
+    let done = |words: &[&str]| {
+        let mut command = memguard(folder.path());
+        command.env("MEMGUARD_STATE", "relative");
+        command
+            .current_dir(folder.path())
+            .args(words)
+            .output()
+            .unwrap()
+    };
+    assert_refused(&done(&["list"]), 2, "MEMGUARD_STATE=relative");
+    assert_refused(&done(&["run", "--", "true"]), 125, "MEMGUARD_STATE");
+    assert_eq!(code(&done(&["completions", "bash"])), 0);
+    assert!(!folder.path().join("relative").exists());
+}
+
 #[test]
 fn a_file_name_need_not_be_text() {
     use std::os::unix::ffi::OsStrExt;
@@ -308,7 +328,22 @@ fn replaced(words: &[&str]) -> (serde_json::Value, String) {
     let held = report["totals"]["held"][0]["count"].as_u64();
     assert!(held >= Some(3), "{report}");
     let text = stdout(&run(folder.path(), &["report", &pid]));
-    (report["process"]["replaced"].clone(), text)
+    let said = report["process"]["replaced"].clone();
+    assert_listed(folder.path(), &pid, said == true);
+    (said, text)
+}
+
+/// The list tells those that became another program from those that ended.
+#[track_caller]
+fn assert_listed(folder: &Path, pid: &str, replaced: bool) {
+    let list = stdout(&run(folder, &["list", "--sort", "pid"]));
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    let mut rows = list.lines().map(words);
+    let row: Vec<String> = rows.find(|row: &Vec<String>| row[0] == pid).expect("a row");
+    let wanted = if replaced { "replaced" } else { "ended" };
+    assert_eq!(row[2], wanted, "{list}");
+    let is_explained = list.contains("replaced: it then became another program");
+    assert_eq!(is_explained, replaced, "{list}");
 }
 
 /// Guard: the note that `hooks/exec.rs` leaves before the call, takes back

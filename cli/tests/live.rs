@@ -2,10 +2,11 @@
 
 mod support;
 
-use std::process::Command;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Held, assert_refused, code, forgets, json, run, stderr, stdout};
+use support::{Held, assert_refused, code, forgets, json, memguard, run, stderr, stdout};
 use tempfile::tempdir;
 
 /// Blanks what may differ between two looks: the time, and whether it lives.
@@ -244,6 +245,39 @@ fn what_is_held_and_does_not_grow_is_shown_with_its_place() {
         "{said}"
     );
     held.finish();
+}
+
+#[test]
+fn a_snapshot_may_come_through_a_pipe() {
+    let folder = tempdir().unwrap();
+    let held = Held::forgetful(folder.path(), &["files", "3"]);
+    let saved = run(folder.path(), &["snapshot", &held.word(), "-o", "-"]);
+    assert_eq!(code(&saved), 0, "{}", stderr(&saved));
+    let piped = |name: &str, bytes: &[u8]| {
+        let mut command = memguard(folder.path());
+        command.args(["report", "--format", "json", name]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        // What is none is not read to its end.
+        let _ = child.stdin.take().unwrap().write_all(bytes);
+        child.wait_with_output().unwrap()
+    };
+    for name in ["-", "/dev/stdin"] {
+        let report = piped(name, &saved.stdout);
+        let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+        assert_eq!(report["process"]["pid"], held.pid, "{name}");
+        assert_refused(
+            &piped(name, b"no snapshot at all"),
+            4,
+            "standard input is not a memguard record",
+        );
+        assert_refused(&piped(name, b""), 4, "standard input");
+        assert_refused(
+            &piped(name, &saved.stdout[..100]),
+            4,
+            "standard input is damaged",
+        );
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Command, Stdio};
 
@@ -39,11 +40,29 @@ fn what_cannot_be_started_is_told_apart_as_env_does() {
         127,
         "was not found",
     );
-    assert_refused(
-        &run(folder.path(), &["run", "--", "/etc/passwd"]),
-        126,
-        "cannot be started",
-    );
+    let text = folder.path().join("text");
+    let lost = folder.path().join("lost");
+    for (file, content, mode) in [
+        (&text, "no program\n", 0o644),
+        (&lost, "#!/no/such/shell\n", 0o755),
+    ] {
+        std::fs::write(file, content).unwrap();
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    for (file, why) in [
+        (folder.path(), "is a folder and no program"),
+        (&text, "is not executable; check its permissions"),
+        (&lost, "asks to be run by /no/such/shell"),
+    ] {
+        let file = file.to_str().unwrap();
+        let refused = run(folder.path(), &["run", "--", file]);
+        assert_refused(&refused, 126, "cannot be started");
+        // In the doctor's words.
+        let doctor = run(folder.path(), &["doctor", file]);
+        let both = stdout(&doctor) + &stderr(&doctor);
+        assert!(stderr(&refused).contains(why), "{}", stderr(&refused));
+        assert!(both.replace("\n", " ").contains(why), "{both}");
+    }
     let without = memguard(folder.path())
         .env("MEMGUARD_LIBRARY", "/no/such.so")
         .args(["run", "--", "true"])

@@ -49,7 +49,7 @@ pub use undo::UndoArgs;
         memguard list                        what is being watched\n  \
         memguard report server               what it holds, and what leaks\n  \
         memguard fds server --kind sockets   every socket, with its creator\n\n\
-        TARGET is a pid, a process name, or a file that `memguard snapshot` wrote.",
+        TARGET is a pid, a process name, or a file that `memguard snapshot` wrote (`-`: standard input).",
     after_long_help = EXIT_CODES,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -69,7 +69,7 @@ const EXIT_CODES: &str = "Examples:\n  memguard run -- ./server --port 80   star
     memguard list                        what is being watched\n  \
     memguard report server               what it holds, and what leaks\n  \
     memguard fds server --kind sockets   every socket, with its creator\n\n\
-    TARGET is a pid, a process name, or a file that `memguard snapshot` wrote.\n\n\
+    TARGET is a pid, a process name, or a file that `memguard snapshot` wrote (`-`: standard input).\n\n\
     Exit codes:\n  0  fine\n  1  findings, under --fail-on\n  2  wrong usage, or the result cannot be written\n  \
     3  target not found, or not permitted\n  4  the target's record cannot be read\n  \
     5  refused, or not carried out\n\
@@ -124,6 +124,12 @@ impl Command {
     #[must_use]
     pub fn uses_records(&self) -> bool {
         !matches!(self, Self::Doctor(_) | Self::Completions(_) | Self::Man(_))
+    }
+
+    /// Whether it begins with a look at processes.
+    #[must_use]
+    pub fn looks(&self) -> bool {
+        !matches!(self, Self::Run(_) | Self::Completions(_) | Self::Man(_))
     }
 
     /// Whether this is the wrapper, whose own failures have codes of their own.

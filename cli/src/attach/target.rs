@@ -31,10 +31,13 @@ pub enum Target {
     },
     /// A file that `memguard snapshot` wrote
     Saved {
-        /// The file
+        /// The file, or `-` for standard input
         path: PathBuf,
     },
 }
+
+/// What standard input is called.
+const STDIN: [&str; 4] = ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
 
 /// Finds what a person named.
 ///
@@ -47,7 +50,7 @@ pub fn resolve(target: impl AsRef<OsStr>) -> Result<Target, Error> {
     if let Ok(pid) = text.parse::<i32>() {
         return by_pid(pid);
     }
-    if text.contains('/') {
+    if text.contains('/') || path == Path::new("-") {
         return by_file(path);
     }
     match by_name(&text)? {
@@ -212,6 +215,9 @@ fn ended_by_name(name: &str) -> Result<Option<Target>, Error> {
 /// # Errors
 /// When it is neither.
 pub fn by_file(path: &Path) -> Result<Target, Error> {
+    if STDIN.iter().any(|name| path == Path::new(name)) {
+        return Ok(Target::Saved { path: "-".into() });
+    }
     let path = path.canonicalize().map_err(|source| match source.kind() {
         std::io::ErrorKind::NotFound => {
             Error::from(TargetError::NoSuchName(path.display().to_string()))

@@ -24,7 +24,9 @@ use std::process::ExitCode;
 
 use crate::args::{Cli, Color, Command};
 use crate::attach::name::check_folder;
+use crate::descriptor_limit;
 use crate::error::Error;
+use crate::state::folder::check_place;
 
 /// Runs the verb.
 ///
@@ -34,6 +36,10 @@ pub fn dispatch(cli: Cli) -> Result<ExitCode, Error> {
     choose_color(cli.color);
     if cli.command.uses_records() {
         check_folder()?;
+        check_place()?;
+    }
+    if cli.command.looks() {
+        descriptor_limit::check()?;
     }
     match cli.command {
         Command::Run(args) => run::run(&args),

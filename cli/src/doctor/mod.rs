@@ -110,6 +110,15 @@ pub fn unstartable(name: &OsStr, library: &Path) -> Option<Finding> {
     file_rules::unstartable(&program, loader.as_deref(), &needed, library)
 }
 
+/// Why a command that is there could not be started, and what to do, if that is
+/// to be seen.
+#[must_use]
+pub fn not_started(name: &OsStr) -> Option<DoctorError> {
+    let why = resolve::command(name).err()?;
+    let is_there = !matches!(why, DoctorError::NotFound(_) | DoctorError::Nameless);
+    is_there.then_some(why)
+}
+
 /// Looks at a process that runs.
 pub fn process(dir: &ProcDir, surroundings: &Surroundings) -> Result<Diagnosis, DoctorError> {
     let process = Process::read(dir)?;

@@ -47,7 +47,7 @@ impl Render for Csv {
         line(
             &mut out,
             format_args!(
-                "pid,name,alive,mode,rss_bytes,live_bytes,open_fds,fd_limit,verdict,grade"
+                "pid,name,alive,mode,rss_bytes,live_bytes,open_fds,fd_limit,verdict,grade,replaced"
             ),
         );
         for process in &list.processes {
@@ -62,6 +62,7 @@ impl Render for Csv {
                 text(process.fd_limit),
                 text(process.verdict.map(|verdict| verdict.name())),
                 text(process.grade.clone()),
+                process.process.replaced.to_string(),
             ];
             row(&mut out, &cells);
         }

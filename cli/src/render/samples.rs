@@ -298,6 +298,7 @@ pub fn list() -> List {
         process: Process {
             pid,
             alive,
+            replaced: pid == 78,
             ..process()
         },
         uid: Some(1000),
@@ -311,7 +312,11 @@ pub fn list() -> List {
     List {
         schema: List::SCHEMA.into(),
         taken_at: "2026-03-01T12:00:00Z".parse().unwrap(),
-        processes: vec![row(4312, true, Some(Verdict::Leak)), row(77, false, None)],
+        processes: vec![
+            row(4312, true, Some(Verdict::Leak)),
+            row(77, false, None),
+            row(78, false, None),
+        ],
         notes: vec!["Process 5: it cannot be read.".into()],
     }
 }

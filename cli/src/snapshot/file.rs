@@ -8,15 +8,16 @@
 //! | 24 | the facts |
 //! | next multiple of 4096 | the segment; its empty pages are holes |
 //!
-//! One of the two files of the command line with unsafe code.
+//! One of the files of the command line with unsafe code.
 #![allow(unsafe_code)]
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, IsTerminal, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::facts::Facts;
 use crate::attach::records::open_plain;
@@ -134,21 +135,36 @@ fn write_head(to: &mut impl Write, facts: &Facts, segment: &[u8]) -> io::Result<
     Ok((HEAD + facts.len()).next_multiple_of(PAGE) as u64)
 }
 
-/// Opens one.
+/// What a person calls it.
+#[must_use]
+pub fn name_of(path: &Path) -> &Path {
+    match path == Path::new("-") {
+        true => Path::new("standard input"),
+        false => path,
+    }
+}
+
+/// Opens one; `-` is read from standard input.
 ///
 /// # Errors
 /// When it is none, of another version, or cut off.
 pub fn open(path: &Path) -> Result<Saved, Error> {
-    let file = open_plain(path)?;
+    let name = name_of(path);
+    let file = if name == path {
+        open_plain(path)?
+    } else {
+        from_stdin(name)?
+    };
     // SAFETY: a private mapping of a regular file that memguard itself wrote
-    // and never changes afterwards: `write` makes it whole under another name.
+    // and never changes afterwards: `write` makes it whole under another name,
+    // and what came from standard input is ours alone.
     let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) };
     let map = map.map_err(|source| RecordError::Unreadable {
-        path: path.to_owned(),
+        path: name.to_owned(),
         source,
     })?;
     let (facts, segment) = parse(&map).map_err(|detail| RecordError::Corrupt {
-        what: path.display().to_string(),
+        what: name.display().to_string(),
         detail: detail.to_owned(),
     })?;
     Ok(Saved {
@@ -156,6 +172,38 @@ pub fn open(path: &Path) -> Result<Saved, Error> {
         segment,
         facts,
     })
+}
+
+/// A copy in memory: a pipe cannot be mapped.
+fn from_stdin(name: &Path) -> Result<File, Error> {
+    let mut input = io::stdin().lock();
+    if input.is_terminal() {
+        return Err(Error::Usage(
+            "`-` reads a snapshot from standard input, which is a terminal; pipe one in: \
+             memguard snapshot TARGET -o - | memguard report -."
+                .into(),
+        ));
+    }
+    let unreadable = |source| RecordError::Unreadable {
+        path: name.to_owned(),
+        source,
+    };
+    let mut magic = [0; MAGIC.len()];
+    match input.read_exact(&mut magic) {
+        Err(error) if error.kind() != io::ErrorKind::UnexpectedEof => {
+            return Err(unreadable(error).into());
+        }
+        _ if magic != MAGIC => return Err(RecordError::NotOurs(name.to_owned()).into()),
+        _ => {}
+    }
+    let copied = memfd_create("snapshot", MemfdFlags::CLOEXEC)
+        .map_err(io::Error::from)
+        .and_then(|memory| {
+            let mut memory = File::from(memory);
+            memory.write_all(&magic)?;
+            io::copy(&mut input, &mut memory).map(|_| memory)
+        });
+    Ok(copied.map_err(unreadable)?)
 }
 
 fn parse(bytes: &[u8]) -> Result<(Facts, std::ops::Range<usize>), &'static str> {

@@ -55,7 +55,7 @@ pub fn of_target_in(target: Target, parts: Parts) -> Result<Snapshot, Error> {
         Target::Saved { path } => {
             let saved = file::open(&path)?;
             let facts = saved.facts.clone();
-            let what = path.display().to_string();
+            let what = file::name_of(&path).display().to_string();
             let snapshot = Snapshot::build(facts, saved.segment(), None, &what)?;
             Ok(Snapshot {
                 fresh: false,

@@ -11,6 +11,12 @@ pub enum StateError {
         "No place for what memguard learns is known (HOME is not set); name a folder in MEMGUARD_STATE."
     )]
     Nowhere,
+    /// It would be another folder wherever one stands
+    #[error("MEMGUARD_STATE={path} is no absolute path; set one that begins with a slash, or unset it.")]
+    Relative {
+        /// As it was named
+        path: PathBuf,
+    },
     /// The file system refuses
     #[error(
         "What memguard learns cannot be kept in {path} ({source}); name a folder that can be written in MEMGUARD_STATE."

@@ -64,6 +64,16 @@ impl Part {
     }
 }
 
+/// Fails where MEMGUARD_STATE would mean another folder wherever one stands.
+///
+/// # Errors
+/// Then.
+pub fn check_place() -> Result<(), StateError> {
+    let named = std::env::var_os("MEMGUARD_STATE").map(PathBuf::from);
+    let relative = named.filter(|path| !path.as_os_str().is_empty() && path.is_relative());
+    relative.map_or(Ok(()), |path| Err(StateError::Relative { path }))
+}
+
 /// Where it is, by the environment.
 ///
 /// # Errors

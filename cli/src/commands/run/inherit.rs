@@ -2,7 +2,7 @@
 //! mask, the ignored signals and the closed standard descriptors that memguard
 //! itself was started with.
 //!
-//! One of the two files of the command line with unsafe code.
+//! One of the files of the command line with unsafe code.
 #![allow(unsafe_code)]
 
 use std::io;

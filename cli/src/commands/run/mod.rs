@@ -17,6 +17,7 @@ use std::process::{Command, ExitCode, ExitStatus};
 use super::common::{check_file, emit_error, fails};
 use super::rules::rules;
 use crate::args::RunArgs;
+use crate::descriptor_limit;
 use crate::doctor;
 use crate::error::{Error, RunError};
 use crate::rules::Rules;
@@ -61,6 +62,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 
 /// Says what was held; whether that is as bad as `--fail-on`.
 fn conclude(ending: &Ending, args: &RunArgs, rules: &Rules) -> Result<bool, Error> {
+    descriptor_limit::check()?;
     let report = ending.report(args, rules)?;
     ending::say(report.as_ref(), args)?;
     Ok(report.is_some_and(|report| fails(&report, args.fail_on)))
@@ -129,9 +131,10 @@ fn supervise(command: &mut Command, name: &OsStr) -> Result<(i32, ExitStatus), R
 fn not_started(name: &OsStr, source: io::Error) -> RunError {
     let command = name.to_string_lossy().into_owned();
     let there = command.contains('/') && std::path::Path::new(name).exists();
-    match source.kind() {
-        io::ErrorKind::NotFound if !there => RunError::NotFound(command),
-        _ => RunError::CannotStart { command, source },
+    match (doctor::not_started(name), source.kind()) {
+        (Some(why), _) => RunError::NotStarted { command, why },
+        (None, io::ErrorKind::NotFound) if !there => RunError::NotFound(command),
+        (None, _) => RunError::CannotStart { command, source },
     }
 }
 

@@ -21,6 +21,10 @@ const COLUMNS: [Column; 10] = [
     elastic("COMMAND", Cut::End).spare(7),
 ];
 
+/// What the word in the table means.
+const REPLACED: &str =
+    "replaced: it then became another program (exec), of which nothing is known.";
+
 /// The whole list.
 pub fn text(list: &List, layout: Layout) -> String {
     let mut out = if list.processes.is_empty() {
@@ -29,6 +33,9 @@ pub fn text(list: &List, layout: Layout) -> String {
         let rows: Vec<Vec<Cell>> = list.processes.iter().map(row).collect();
         table(&COLUMNS, &rows, layout.width)
     };
+    if list.processes.iter().any(|row| row.process.replaced) {
+        out.push_str(&wrap(REPLACED, 0, layout.width));
+    }
     for note in &list.notes {
         out.push_str(&wrap(&safe(note), 0, layout.width));
     }
@@ -42,6 +49,7 @@ fn row(row: &ListRow) -> Vec<Cell> {
         None => count(open),
     });
     let mode = match (process.alive, process.mode) {
+        (false, _) if process.replaced => Cell::styled("replaced", FAINT),
         (false, _) => Cell::styled("ended", FAINT),
         (true, mode) => mode.map_or("", |mode| mode.name()).into(),
     };
