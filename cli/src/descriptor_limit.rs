@@ -16,8 +16,9 @@ const NEEDED: usize = 16;
 /// # Errors
 /// Then.
 pub fn check() -> Result<(), TargetError> {
-    let all: Result<Vec<OwnedFd>, Errno> =
-        (0..NEEDED).map(|_| eventfd(0, EventfdFlags::CLOEXEC)).collect();
+    let all: Result<Vec<OwnedFd>, Errno> = (0..NEEDED)
+        .map(|_| eventfd(0, EventfdFlags::CLOEXEC))
+        .collect();
     match all {
         Err(Errno::MFILE) => Err(TargetError::FewDescriptors {
             limit: getrlimit(Resource::Nofile).current.unwrap_or(0),

@@ -369,7 +369,11 @@ impl Error {
             Self::Record(RecordError::OtherProcess { .. }) => 2,
             Self::Record(_) => 4,
             Self::Run(RunError::NotFound(_)) => 127,
-            Self::Run(RunError::CannotStart { .. } | RunError::NotStarted { .. } | RunError::Unstartable(_)) => 126,
+            Self::Run(
+                RunError::CannotStart { .. }
+                | RunError::NotStarted { .. }
+                | RunError::Unstartable(_),
+            ) => 126,
             Self::Run(_) => 125,
             Self::Output(_) | Self::Rules(_) | Self::State(_) | Self::Usage(_) => 2,
             Self::Refused(_) => 5,

@@ -7,7 +7,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicI32, Ordering};
 
-const SENTENCE: &[u8] = b"memguard: There is no memory left for memguard to work with; raise its limit (ulimit -v, \
+const SENTENCE: &[u8] =
+    b"memguard: There is no memory left for memguard to work with; raise its limit (ulimit -v, \
 the control group) and ask again.\n";
 
 /// The exit code of a target that cannot be looked at.

@@ -12,7 +12,9 @@ pub enum StateError {
     )]
     Nowhere,
     /// It would be another folder wherever one stands
-    #[error("MEMGUARD_STATE={path} is no absolute path; set one that begins with a slash, or unset it.")]
+    #[error(
+        "MEMGUARD_STATE={path} is no absolute path; set one that begins with a slash, or unset it."
+    )]
     Relative {
         /// As it was named
         path: PathBuf,
