@@ -115,6 +115,7 @@ extern "C" fn execl_hook(path: *const c_char, words: Words) -> c_int {
 }
 
 extern "C" fn execlp_hook(name: *const c_char, words: Words) -> c_int {
+    retire::named(name);
     replacing(|| crate::hooks::original!(execvp(name, words)))
 }
 
