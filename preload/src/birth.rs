@@ -14,6 +14,7 @@ const TICK_NS: u64 = 10_000_000;
 const SLACK_NS: u64 = 100_000;
 
 /// How far CLOCK_REALTIME was ahead of CLOCK_BOOTTIME at the last fork.
+#[unsafe(link_section = ".bss.memguard_child")]
 static REAL_AHEAD_NS: AtomicU64 = AtomicU64::new(0);
 
 /// The moment before a fork, 0 when it is not known.

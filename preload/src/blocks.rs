@@ -24,6 +24,7 @@ const STUCK: u8 = 250;
 /// How many rows there are for the pages that fall on each place. The stubs
 /// of free and realloc look here, and most frees of aligned blocks end here:
 /// the allocator hands a freed sample out again for other things.
+#[unsafe(link_section = ".bss.memguard_tables")]
 pub static MAYBE: [AtomicU8; FILTER] = [const { AtomicU8::new(0) }; FILTER];
 
 fn filter_place(address: u64) -> &'static AtomicU8 {

@@ -26,6 +26,7 @@ pub mod early {
     // SAFETY: handed out in disjoint parts by the atomic below.
     unsafe impl Sync for Arena {}
 
+    #[unsafe(link_section = ".bss.memguard_tables")]
     static ARENA: Arena = Arena(UnsafeCell::new([0; BYTES]));
     static USED: AtomicUsize = AtomicUsize::new(0);
 
@@ -333,6 +334,24 @@ fn environment() -> *const *const c_char {
         let argc = *__libc_stack_end;
         __libc_stack_end.add(argc + 2).cast()
     }
+}
+
+/// The arguments from there, each ended by 0, as far as they fit: what
+/// /proc/self/cmdline says, for less.
+pub fn command_line(buffer: &mut [u8]) -> &[u8] {
+    let mut filled = 0;
+    // SAFETY: argc at the stack's end, then as many strings.
+    let arguments = unsafe {
+        let argc = *__libc_stack_end;
+        core::slice::from_raw_parts(__libc_stack_end.add(1).cast::<*const c_char>(), argc)
+    };
+    for argument in arguments.iter().filter(|argument| !argument.is_null()) {
+        // SAFETY: a string of the kernel's making, or what the program put there.
+        let text = unsafe { CStr::from_ptr(*argument) }.to_bytes_with_nul();
+        let room = buffer.iter_mut().skip(filled);
+        filled += room.zip(text).map(|(place, byte)| *place = *byte).count();
+    }
+    buffer.get(..filled).unwrap_or_default()
 }
 
 /// Whether a seccomp filter is in force, found out by calls that the loader

@@ -35,6 +35,7 @@ struct Entry {
     argument: AtomicPtr<c_void>,
 }
 
+#[unsafe(link_section = ".bss.memguard_tables")]
 static TABLE: [Entry; ROWS] = [const {
     Entry {
         owned: AtomicU32::new(0),

@@ -88,6 +88,7 @@ pub fn dir() -> &'static [u8] {
 
 /// Bytes kept of the variables.
 pub const SETTINGS: usize = 2048;
+#[unsafe(link_section = ".bss.memguard_tables")]
 static KEPT: [AtomicU8; SETTINGS] = [const { AtomicU8::new(0) }; SETTINGS];
 static KEPT_BYTES: AtomicUsize = AtomicUsize::new(0);
 

@@ -1,8 +1,9 @@
 //! Descriptors that were open before this image or this child began.
 //!
-//! The kernel's list of them is dear: it makes up a file for each, and a forked
-//! child that lives for milliseconds feels it. So a child asks for their count
-//! (Linux 6.2), and looks for them where its parent had some.
+//! The kernel's list of them is dear: it makes up a file for each. So an image
+//! asks for their number (Linux 6.2), and for each low number until it has all.
+//! A forked child, which may live for milliseconds only, does not even ask
+//! that, and looks for what its parent had.
 
 use crate::segment::Segment;
 use crate::text::leading_number;
@@ -14,13 +15,12 @@ use shm_protocol::words::Origin;
 
 /// Numbers asked for one by one where /proc is not to be had.
 const PROBED: u32 = 1024;
-/// After so many free numbers in a row the parent's rows are looked at.
-const GAP: u32 = 8;
 /// Rows of the parent that are looked at.
-const ROWS: u64 = 4096;
-/// Low numbers, kept as bits; of the others there is room for a few.
+const ROWS: u64 = 1 << 16;
+/// Numbers below are asked for one by one and kept as bits; of those that the
+/// parent had above there is room for some.
 const LOW: u32 = 64;
-const HIGH: usize = 16;
+const HIGH: usize = 32;
 
 /// What [`find`] found.
 struct Found {
@@ -30,6 +30,7 @@ struct Found {
     high_count: AtomicU32,
 }
 
+#[unsafe(link_section = ".bss.memguard_child")]
 static FOUND: Found = Found {
     all: AtomicBool::new(false),
     low: AtomicU64::new(0),
@@ -38,6 +39,11 @@ static FOUND: Found = Found {
 };
 
 impl Found {
+    fn forget(&self) {
+        self.low.store(0, Relaxed);
+        self.high_count.store(0, Relaxed);
+    }
+
     /// Notes the number if it is open; whether it is.
     fn probe(&self, fd: u32) -> bool {
         let open = sys::is_open(fd);
@@ -64,34 +70,43 @@ impl Found {
 }
 
 /// In a forked child, while its parent's segment is still mapped: finds what is
-/// open without the kernel's list, if that can be done.
+/// open without the kernel's list. A number above the low ones that the parent
+/// had no row of either will have none: nobody saw who opened it.
 #[inline(never)]
 pub fn find(parent: &Segment) {
-    FOUND.all.store(false, Relaxed);
-    FOUND.low.store(0, Relaxed);
-    FOUND.high_count.store(0, Relaxed);
-    let mut left = sys::stat(c"/proc/self/fd").map_or(0, |folder| folder.st_size as u64);
-    let (mut fd, mut gap) = (0, 0);
-    while left > 0 && gap < GAP && fd < LOW {
-        let open = FOUND.probe(fd);
-        (left, gap) = if open { (left - 1, 0) } else { (left, gap + 1) };
-        fd += 1;
-    }
-    if left > 0 && parent.header_there().is_some() {
-        left -= find_by_rows(parent, fd, left);
+    FOUND.forget();
+    let known = parent.header_there().is_some();
+    if known {
+        (0..LOW).chain(high_rows(parent)).for_each(|fd| {
+            FOUND.probe(fd);
+        });
     }
     let kept = FOUND.high_count.load(Relaxed) as usize <= HIGH;
-    FOUND.all.store(left == 0 && fd > 0 && kept, Relaxed);
+    FOUND.all.store(known && kept, Relaxed);
 }
 
-/// Asks for the numbers from there on of which the parent has rows; how many
-/// are open, `most` at most.
-fn find_by_rows(parent: &Segment, from: u32, most: u64) -> u64 {
+/// The higher numbers that the parent had, more than there is room for at most.
+fn high_rows(parent: &Segment) -> impl Iterator<Item = u32> {
     let rows = parent.rows(Section::Fds).min(ROWS) as u32;
-    let had = (from..rows)
-        .filter(|fd| descriptors::known_row(parent, *fd).is_some_and(|row| !row.is_free()));
-    let open = had.filter(|fd| FOUND.probe(*fd));
-    open.take(most as usize).count() as u64
+    let held = |fd: &u32| {
+        let row = descriptors::known_row(parent, *fd);
+        row.is_some_and(|row| !row.is_free())
+    };
+    (LOW..rows).filter(held).take(HIGH + 1)
+}
+
+/// In an image's first process: the same, if the numbers are low.
+fn find_by_count() {
+    FOUND.forget();
+    let mut left = sys::stat(c"/proc/self/fd").map_or(0, |folder| folder.st_size as u64);
+    let known = left > 0;
+    for fd in 0..LOW {
+        if left == 0 {
+            break;
+        }
+        left -= u64::from(FOUND.probe(fd));
+    }
+    FOUND.all.store(known && left == 0, Relaxed);
 }
 
 /// Enters all open descriptors as inherited. The one descriptor that this may
@@ -100,8 +115,11 @@ pub fn record_open_descriptors(segment: &Segment, forked: bool) {
     if live::frozen() {
         return;
     }
+    if !forked {
+        find_by_count();
+    }
     let site = sites::without_stack(segment, Kind::Inherited, 0);
-    if forked && FOUND.all.load(Relaxed) {
+    if FOUND.all.load(Relaxed) {
         FOUND.each(|fd| enter(segment, fd, site));
     } else {
         enter_by_list(segment, site);

@@ -29,6 +29,7 @@ mod descriptors;
 mod elf;
 mod emit;
 mod execute;
+mod file;
 mod guard;
 mod hooks;
 mod inherit;

@@ -61,7 +61,9 @@ pub fn unaligned_died() {
 
 /// Mode and classes of a new segment.
 pub fn start(segment: &Segment) {
-    UNALIGNED.store(0, Ordering::Relaxed);
+    if UNALIGNED.load(Ordering::Relaxed) != 0 {
+        UNALIGNED.store(0, Ordering::Relaxed);
+    }
     let header = segment.header();
     let light = match config::light_rate_ppb() {
         0 => Class::Bytes(config::sample_bytes()),

@@ -14,6 +14,8 @@ use shm_protocol::words::Frame;
 
 /// Modules followed at once.
 const KNOWN: usize = 1024;
+/// Those entered first, where a forked child writes anyway.
+const NEAR: usize = 16;
 
 /// What libc says about an address. Layout: `struct dl_find_object`.
 #[repr(C)]
@@ -47,16 +49,19 @@ struct Known {
 }
 
 static FIND_OBJECT: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
-static KNOWN_MODULES: [Known; KNOWN] = [const {
-    Known {
-        start: AtomicU64::new(0),
-        end: AtomicU64::new(0),
-        bias: AtomicU64::new(0),
-        id: AtomicU32::new(0),
-        epoch: AtomicU32::new(0),
-    }
-}; KNOWN];
+#[unsafe(link_section = ".bss.memguard_child")]
+static NEAR_MODULES: [Known; NEAR] = [const { Known::new() }; NEAR];
+#[unsafe(link_section = ".bss.memguard_tables")]
+static FAR_MODULES: [Known; KNOWN - NEAR] = [const { Known::new() }; KNOWN - NEAR];
+
+/// All places for modules; those in use come first.
+fn known_modules() -> impl Iterator<Item = &'static Known> {
+    NEAR_MODULES.iter().chain(&FAR_MODULES)
+}
+
+#[unsafe(link_section = ".bss.memguard_child")]
 static COUNT: AtomicU32 = AtomicU32::new(0);
+#[unsafe(link_section = ".bss.memguard_child")]
 static ENTERING: AtomicBool = AtomicBool::new(false);
 /// Bumped when the set of mapped modules may have changed.
 #[unsafe(link_section = ".data.hot.first")]
@@ -150,10 +155,7 @@ pub fn frame(segment: &Segment, module: &Module, address: usize) -> u64 {
 
 fn id_of(segment: &Segment, module: &Module) -> Option<u16> {
     let count = (COUNT.load(Ordering::Acquire) as usize).min(KNOWN);
-    let known = KNOWN_MODULES
-        .iter()
-        .take(count)
-        .find(|known| known.is(module));
+    let known = known_modules().take(count).find(|known| known.is(module));
     if let Some(known) = known {
         return Some(known.id.load(Ordering::Relaxed) as u16);
     }
@@ -166,6 +168,16 @@ fn id_of(segment: &Segment, module: &Module) -> Option<u16> {
 }
 
 impl Known {
+    const fn new() -> Known {
+        Known {
+            start: AtomicU64::new(0),
+            end: AtomicU64::new(0),
+            bias: AtomicU64::new(0),
+            id: AtomicU32::new(0),
+            epoch: AtomicU32::new(0),
+        }
+    }
+
     fn is(&self, module: &Module) -> bool {
         self.start.load(Ordering::Relaxed) == module.start as u64
             && self.end.load(Ordering::Relaxed) == module.end as u64
@@ -295,10 +307,10 @@ fn new_row(segment: &Segment, (build_id, path): Identity) -> Option<u64> {
 /// or at the end.
 fn remember(module: &Module, id: u16) {
     let count = (COUNT.load(Ordering::Relaxed) as usize).min(KNOWN);
-    let stale = KNOWN_MODULES.iter().take(count).position(|known| {
+    let stale = known_modules().take(count).position(|known| {
         known.epoch.load(Ordering::Relaxed) != live::epoch() || known.overlaps(module)
     });
-    let Some(known) = KNOWN_MODULES.get(stale.unwrap_or(count)) else {
+    let Some(known) = known_modules().nth(stale.unwrap_or(count)) else {
         return;
     };
     known.epoch.store(0, Ordering::Release);
@@ -341,10 +353,7 @@ pub fn mark_unloaded(segment: &Segment) {
 /// A module that is loaded again must be entered again.
 fn forget(row: &ModuleRow) {
     let start = row.start.load(Ordering::Relaxed);
-    for known in KNOWN_MODULES
-        .iter()
-        .take(COUNT.load(Ordering::Relaxed) as usize)
-    {
+    for known in known_modules().take(COUNT.load(Ordering::Relaxed) as usize) {
         if known.start.load(Ordering::Relaxed) == start {
             known.epoch.store(0, Ordering::Release);
         }

@@ -19,6 +19,7 @@ const FRAMES: usize = 32;
 
 /// What waits in each entry: the number plus one, 0 for free. Side by side, as
 /// every child looks at all of them, and few write an entry.
+#[unsafe(link_section = ".bss.memguard_child")]
 static NUMBERS: [AtomicU32; WAITING] = [const { AtomicU32::new(0) }; WAITING];
 
 struct Entry {
@@ -27,6 +28,7 @@ struct Entry {
     returns: [AtomicU64; FRAMES],
 }
 
+#[unsafe(link_section = ".bss.memguard_tables")]
 static ENTRIES: [Entry; WAITING] = [const {
     Entry {
         what: AtomicU32::new(0),

@@ -1,12 +1,24 @@
-//! The page that fork wipes.
+//! The page that fork wipes, and the page that a forked child writes to.
 //!
 //! What must be gone in a forked child at once lives here: whether there is a
 //! segment, and where descriptors are stamped. It is a page of the library's
 //! own zeroed data, at a known place, so that a stub reaches it without asking
 //! for its address first.
 
+//!
+//! What else a child changes as it begins has a section of its own, a page that
+//! is copied once; large tables have another, so that they do not lie between
+//! small words. Statics say by `link_section` that they belong there.
+
 use crate::segment::Segment;
+use core::arch::global_asm;
 use core::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
+
+global_asm!(
+    ".section .bss.memguard_child,\"aw\",@nobits",
+    ".balign 4096",
+    ".text",
+);
 
 /// Zeros: no segment, nothing to stamp.
 #[repr(C, align(4096))]
@@ -59,6 +71,7 @@ impl Page {
 
 const _: () = assert!(size_of::<Page>() == 4096);
 
+#[unsafe(link_section = ".bss.memguard_tables")]
 pub static PAGE: Page = Page::new();
 
 /// The first run of stamps, where `below` is not 0. Not on the page: a child

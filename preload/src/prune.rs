@@ -5,7 +5,7 @@
 //! user and pid namespace are looked at.
 
 use crate::text::{Text, leading_number};
-use crate::{live, sys};
+use crate::{file, live, sys};
 use core::mem::offset_of;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use shm_protocol::codes::State;
@@ -19,14 +19,18 @@ const KEEP: usize = 16;
 
 /// One start of so many looks: it takes a sixth of what a start takes.
 const EVERY: u32 = 8;
+/// The same of forked children, which begin for less.
+const EVERY_CHILD: u32 = 32;
 
 /// Whether it is this process's turn.
-pub fn is_due() -> bool {
-    sys::getpid().is_multiple_of(EVERY)
+pub fn is_due(forked: bool) -> bool {
+    let every = if forked { EVERY_CHILD } else { EVERY };
+    sys::getpid().is_multiple_of(every)
 }
 
 /// What is found of each name, in order: [`STAYS`], [`GOES`], or until when it
 /// lived, in ns since 1970, with 1 in the lowest bit for a crash.
+#[unsafe(link_section = ".bss.memguard_tables")]
 static FOUND: [AtomicU64; LOOK_AT] = [const { AtomicU64::new(STAYS) }; LOOK_AT];
 const STAYS: u64 = 0;
 const GOES: u64 = u64::MAX;
@@ -56,7 +60,7 @@ pub fn dead_neighbours(folder: &mut Text, namespace: u64) {
     for (name, found) in names(listed).zip(&FOUND) {
         let found = found.load(Relaxed);
         if found == GOES || found != STAYS && later_ones(found, count) >= KEEP {
-            live::remove(folder.cut(own).push(name));
+            file::remove(folder.cut(own).push(name));
         }
     }
 }

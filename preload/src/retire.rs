@@ -50,6 +50,7 @@ const CLOEXEC: u64 = 1 << 8;
 #[unsafe(link_section = ".data.hot.first")]
 pub static PARKED: AtomicU32 = AtomicU32::new(0);
 /// Their owners' numbers plus one.
+#[unsafe(link_section = ".bss.memguard_tables")]
 static OWNERS: [AtomicU32; MOST] = [const { AtomicU32::new(0) }; MOST];
 
 /// What became of a wish.

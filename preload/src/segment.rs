@@ -2,34 +2,25 @@
 //!
 //! The file is truncated to its limit once and never held open. Sections grow
 //! by extents at the file's end, mapped through a second mapping of the same
-//! object, and each part is made real before its first write, so that a full
+//! object (see `growth`), and each part is made real before its first write, so that a full
 //! tmpfs is an error here and not a SIGBUS in the program.
 
-use crate::{cgroup, config, live, sys};
+mod growth;
+
+use crate::{config, sys};
 use core::mem::size_of;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
-use shm_protocol::codes::{Counter, Section, note};
-use shm_protocol::layout::{self, Extent, Header};
+use shm_protocol::codes::{Counter, Section};
+use shm_protocol::layout::{self, Header};
 
 /// What is mapped at start: room for most processes in one mapping.
 pub const BASE_BYTES: usize = 512 << 10;
 /// What of it is made real at start. A new process pays for each page.
-pub const FIRST_BYTES: usize = 40 << 10;
-/// By how much more of it becomes real at a time.
-const STEP: u64 = 8 << 10;
+pub const FIRST_BYTES: usize = 32 << 10;
 /// How much of it is real when growth ends before its time.
 const FROZEN_BYTES: u64 = 128 << 10;
 /// Made real at a time.
 const CHUNK: usize = 256 * 1024;
-/// Extents from here on must leave the control group room to live.
-const LARGE: usize = 256 << 10;
-/// A large extent takes at most this part of what the group has left.
-const SHARE_OF_REST: u64 = 4;
-/// And the whole segment this part of the group's limit: what the program
-/// itself will want is not known.
-const SHARE_OF_LIMIT: u64 = 8;
-/// After a failure, growth is not tried again for so long.
-const RETRY_MS: u64 = 1000;
 /// Runs of one section.
 const RUNS: usize = 16;
 
@@ -43,12 +34,12 @@ const FIRST: [(Section, usize); 10] = [
     (Section::FdStamps, crate::stamps::FIRST_ROWS),
     (Section::Fds, 64),
     (Section::Mailbox, 16),
-    (Section::SiteIndex, 128),
-    (Section::Modules, 16),
+    (Section::SiteIndex, 64),
+    (Section::Modules, 8),
     (Section::Strings, 1024),
-    (Section::Stacks, 512),
-    (Section::Sites, 8),
-    (Section::Heap, 16),
+    (Section::Stacks, 256),
+    (Section::Sites, 4),
+    (Section::Heap, 8),
     (Section::Settings, config::SETTINGS),
 ];
 
@@ -77,11 +68,10 @@ const ALL_REAL: u64 = u64::MAX;
 /// The same of a run's other chunks: away from what hooks read all the time.
 struct MoreReal([AtomicU64; 63]);
 
-/// The extents of one section.
+/// Whether a section has extents.
 struct Runs {
     count: AtomicU32,
     growing: AtomicBool,
-    runs: [Run; RUNS],
 }
 
 /// Sections whose rows each event looks for.
@@ -146,8 +136,19 @@ pub struct Segment {
     /// Nothing is laid out: what was is the parent's, and has been let go of.
     gone: AtomicBool,
     sections: [Runs; SECTIONS],
-    more_real: [[MoreReal; RUNS]; SECTIONS],
+    /// Of each section the first and the second one: what a new process writes
+    /// lies together.
+    first: [[Run; SECTIONS]; 2],
 }
+
+/// The later ones, by index and section.
+#[unsafe(link_section = ".bss.memguard_tables")]
+static LATER: [[Run; SECTIONS]; RUNS - 2] = [const { [const { Run::new() }; SECTIONS] }; RUNS - 2];
+
+/// Of each section's runs.
+#[unsafe(link_section = ".bss.memguard_tables")]
+static MORE_REAL: [[MoreReal; RUNS]; SECTIONS] =
+    [const { [const { MoreReal([const { AtomicU64::new(0) }; 63]) }; RUNS] }; SECTIONS];
 
 /// Empty memory over what is mapped, which no child inherits.
 fn put_empty(at: *mut u8, bytes: usize) {
@@ -177,7 +178,6 @@ impl Segment {
         const EMPTY: Runs = Runs {
             count: AtomicU32::new(0),
             growing: AtomicBool::new(false),
-            runs: [const { Run::new() }; RUNS],
         };
         Segment {
             base: AtomicPtr::new(core::ptr::null_mut()),
@@ -190,8 +190,7 @@ impl Segment {
             retry_ms: AtomicU64::new(0),
             gone: AtomicBool::new(false),
             sections: [EMPTY; SECTIONS],
-            more_real: [const { [const { MoreReal([const { AtomicU64::new(0) }; 63]) }; RUNS] };
-                SECTIONS],
+            first: [const { [const { Run::new() }; SECTIONS] }; 2],
         }
     }
 
@@ -238,8 +237,11 @@ impl Segment {
                 run.store(core::ptr::null_mut(), Ordering::Relaxed);
             }
         }
-        for run in runs.runs.iter().take(used + 1) {
-            run.rows.store(0, Ordering::Relaxed);
+        for index in 0..=used {
+            let run = self.run(section, index);
+            if let Some(run) = run.filter(|run| run.rows.load(Ordering::Relaxed) != 0) {
+                run.rows.store(0, Ordering::Relaxed);
+            }
         }
     }
 
@@ -263,7 +265,9 @@ impl Segment {
         put_empty(base, base_bytes);
         for section in Section::ALL {
             for index in 0..self.run_count(section) {
-                let run = &self.runs(section).runs[index];
+                let Some(run) = self.run(section, index) else {
+                    continue;
+                };
                 let at = run.at.load(Ordering::Relaxed);
                 if (at as usize).wrapping_sub(base as usize) >= base_bytes {
                     let (_, rows) = self.run_rows(section, index);
@@ -319,6 +323,14 @@ impl Segment {
         &self.sections[section as usize]
     }
 
+    fn run(&self, section: Section, index: usize) -> Option<&Run> {
+        let runs = match index.checked_sub(2) {
+            None => self.first.get(index)?,
+            Some(later) => LATER.get(later)?,
+        };
+        Some(&runs[section as usize])
+    }
+
     /// Number of runs of a section.
     pub fn run_count(&self, section: Section) -> usize {
         (self.runs(section).count.load(Ordering::Acquire) as usize).min(RUNS)
@@ -326,7 +338,7 @@ impl Segment {
 
     /// Rows of run `index`: index of the first one, and how many.
     pub fn run_rows(&self, section: Section, index: usize) -> (u64, u64) {
-        let Some(run) = self.runs(section).runs.get(index) else {
+        let Some(run) = self.run(section, index) else {
             return (0, 0);
         };
         (
@@ -355,7 +367,7 @@ impl Segment {
         write: bool,
     ) -> Option<&'static [T]> {
         debug_assert!(size_of::<T>() == layout::row_bytes(section));
-        let run = self.runs(section).runs.get(index)?;
+        let run = self.run(section, index)?;
         let rows = run.rows.load(Ordering::Relaxed);
         if row.checked_add(count as u64)? > rows {
             return None;
@@ -379,7 +391,7 @@ impl Segment {
     /// follows from the index. The first run is always real.
     #[inline]
     pub fn row<T>(&self, section: Section, row: u64, write: bool) -> Option<&'static T> {
-        let run = &self.runs(section).runs[0];
+        let run = &self.first[0][section as usize];
         let first_rows = run.rows.load(Ordering::Relaxed);
         if row < first_rows {
             let at = run.at.load(Ordering::Relaxed).cast::<T>();
@@ -419,7 +431,7 @@ impl Segment {
         if index >= self.run_count(section) {
             return None;
         }
-        let run = &self.runs(section).runs[index];
+        let run = self.run(section, index)?;
         let within = row.checked_sub(run.first.load(Ordering::Relaxed))?;
         if run.real.load(Ordering::Acquire) == ALL_REAL && within < run.rows.load(Ordering::Relaxed)
         {
@@ -438,8 +450,8 @@ impl Segment {
     /// The word that says of a chunk whether it is real.
     fn real_word(&self, section: Section, index: usize, chunk: usize) -> Option<&AtomicU64> {
         match (chunk / 64).checked_sub(1) {
-            None => Some(&self.runs(section).runs[index].real),
-            Some(later) => self.more_real[section as usize][index].0.get(later),
+            None => Some(&self.run(section, index)?.real),
+            Some(later) => MORE_REAL[section as usize][index].0.get(later),
         }
     }
 
@@ -460,236 +472,5 @@ impl Segment {
         let words = (0..=chunks).step_by(64);
         let words = words.filter_map(|chunk| self.real_word(section, index, chunk));
         words.for_each(|word| word.store(0, Ordering::Relaxed));
-    }
-
-    #[cold]
-    fn make_real(&self, section: Section, index: usize, chunk: usize) -> bool {
-        if !self.in_file.load(Ordering::Relaxed) {
-            self.set_real(section, index, chunk);
-            return true;
-        }
-        if !self.may_grow() || self.real_word(section, index, chunk).is_none() {
-            return false;
-        }
-        let (_, rows) = self.run_rows(section, index);
-        let run_bytes = rows as usize * layout::row_bytes(section);
-        let start = chunk * CHUNK;
-        let bytes = CHUNK.min(run_bytes.next_multiple_of(4096) - start);
-        let run = &self.runs(section).runs[index];
-        // SAFETY: within the run's mapping.
-        let at = unsafe { run.at.load(Ordering::Acquire).add(start) };
-        let done = sys::madvise(at, bytes, libc::MADV_POPULATE_WRITE) == 0;
-        if done {
-            self.set_real(section, index, chunk);
-        } else {
-            self.growth_failed();
-        }
-        done
-    }
-
-    /// Whether system calls are allowed and the last failure is long ago.
-    fn may_grow(&self) -> bool {
-        !self.frozen.load(Ordering::Relaxed) && !self.resting()
-    }
-
-    /// Whether the last failure is so recent that no other try is worth it.
-    fn resting(&self) -> bool {
-        crate::clock::now_ms() < self.retry_ms.load(Ordering::Relaxed)
-    }
-
-    /// Not for a child in its parent's tables: the parent can grow.
-    fn growth_failed(&self) {
-        if !live::owned() {
-            return;
-        }
-        let retry_ms = crate::clock::now_ms() + RETRY_MS;
-        self.retry_ms.store(retry_ms, Ordering::Relaxed);
-        self.count(Counter::GrowthFailed, 1);
-        self.note(note::GROWTH_STOPPED);
-    }
-
-    /// Whether the control group can bear a large extent.
-    fn affordable(&self, bytes: usize) -> bool {
-        if bytes < LARGE {
-            return true;
-        }
-        let used = self.header().used_bytes.load(Ordering::Relaxed);
-        cgroup::memory().is_none_or(|group| {
-            bytes as u64 <= group.left_bytes() / SHARE_OF_REST
-                && used + bytes as u64 <= group.limit_bytes / SHARE_OF_LIMIT
-        })
-    }
-
-    /// Adds `rows` rows to a section. False when there is no room, or when
-    /// another thread is at it right now.
-    pub fn grow(&self, section: Section, rows: usize) -> bool {
-        self.grow_by(section, |_| rows)
-    }
-
-    /// The rows to add follow from those there are, seen by one thread.
-    fn grow_by(&self, section: Section, more: impl Fn(usize) -> usize) -> bool {
-        let runs = self.runs(section);
-        if !live::owned() || self.resting() || runs.growing.swap(true, Ordering::Acquire) {
-            return false;
-        }
-        let grown = self.add_run(section, more(self.rows(section) as usize));
-        runs.growing.store(false, Ordering::Release);
-        grown
-    }
-
-    fn add_run(&self, section: Section, rows: usize) -> bool {
-        let index = self.run_count(section);
-        let bytes = (rows * layout::row_bytes(section)).next_multiple_of(64);
-        let Some(run) = self.runs(section).runs.get(index) else {
-            return false;
-        };
-        let Some((offset, at)) = self.take(bytes) else {
-            self.growth_failed();
-            return false;
-        };
-        let first = self.rows(section);
-        run.at.store(at, Ordering::Relaxed);
-        run.first.store(first, Ordering::Relaxed);
-        run.rows.store(rows as u64, Ordering::Relaxed);
-        self.none_real(section, index, bytes / CHUNK);
-        if self.is_in_base(offset, at) && bytes < CHUNK {
-            run.real.store(ALL_REAL, Ordering::Relaxed);
-        }
-        if !self.list(section, offset, first, rows as u64) {
-            run.rows.store(0, Ordering::Relaxed);
-            return false;
-        }
-        self.runs(section)
-            .count
-            .store(index as u32 + 1, Ordering::Release);
-        if run.real.load(Ordering::Relaxed) == ALL_REAL {
-            self.make_quick(section, first, at);
-        }
-        true
-    }
-
-    /// Takes bytes from the end of the file and maps them. Another section may
-    /// have taken the same, and each grows by one thread at a time: one try more
-    /// than there are others.
-    fn take(&self, bytes: usize) -> Option<(u64, *mut u8)> {
-        (0..SECTIONS).find_map(|_| self.try_take(bytes)).flatten()
-    }
-
-    /// None: another section was faster. Some(None): there is no room.
-    fn try_take(&self, bytes: usize) -> Option<Option<(u64, *mut u8)>> {
-        let header = self.header();
-        let used = header.used_bytes.load(Ordering::Relaxed);
-        let Some((offset, end, at)) = self.place_behind(used, bytes) else {
-            return Some(None);
-        };
-        // A child that a signal handler forked meanwhile goes no further: it
-        // would take from its parent's file.
-        let owned = live::owned();
-        let won = owned
-            && header
-                .used_bytes
-                .compare_exchange(used, end, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok();
-        if won {
-            return Some(Some((offset, at)));
-        }
-        if !self.is_in_base(offset, at) {
-            sys::unmap(at, (end - offset) as usize);
-        }
-        (!owned).then_some(None)
-    }
-
-    /// Where bytes would lie if the file were used so far, where that ends, and
-    /// their mapping.
-    fn place_behind(&self, used: u64, bytes: usize) -> Option<(u64, u64, *mut u8)> {
-        let mapped = self.base_bytes.load(Ordering::Relaxed);
-        // Inside the base mapping rows pack by cache lines, outside by pages.
-        let small = bytes < LARGE || !self.in_file.load(Ordering::Relaxed);
-        let inside = small && used.next_multiple_of(64) + bytes as u64 <= mapped;
-        let (step, align) = if inside {
-            (bytes as u64, 64)
-        } else {
-            (bytes.next_multiple_of(4096) as u64, 4096)
-        };
-        let offset = used.next_multiple_of(align);
-        let end = offset.checked_add(step)?;
-        if end > self.header().limit_bytes.load(Ordering::Relaxed) {
-            return None;
-        }
-        let at = if !inside {
-            self.map_at(offset as usize, step as usize)?
-        } else if self.make_base_real(offset, end) {
-            // SAFETY: `offset + bytes` is within the base mapping.
-            unsafe { self.base.load(Ordering::Relaxed).add(offset as usize) }
-        } else {
-            return None;
-        };
-        Some((offset, end, at))
-    }
-
-    /// Whether that is where the base mapping has this offset.
-    fn is_in_base(&self, offset: u64, at: *const u8) -> bool {
-        let base = self.base.load(Ordering::Relaxed).cast_const();
-        base.wrapping_add(offset as usize) == at
-    }
-
-    /// Makes the base mapping real where an extent is to lie. What lies between
-    /// its start and what was real so far is an extent mapped elsewhere.
-    fn make_base_real(&self, offset: u64, end: u64) -> bool {
-        let real = self.base_real.load(Ordering::Relaxed);
-        if end <= real {
-            return true;
-        }
-        if !self.in_file.load(Ordering::Relaxed) || !self.may_grow() {
-            return false;
-        }
-        let mapped = self.base_bytes.load(Ordering::Relaxed);
-        let (from, to) = (
-            real.max(offset & !4095),
-            end.next_multiple_of(STEP).min(mapped),
-        );
-        // SAFETY: within the base mapping.
-        let at = unsafe { self.base.load(Ordering::Relaxed).add(from as usize) };
-        let done = sys::madvise(at, (to - from) as usize, libc::MADV_POPULATE_WRITE) == 0;
-        if done {
-            self.base_real.fetch_max(to, Ordering::Relaxed);
-        }
-        done
-    }
-
-    /// Maps `bytes` at `offset` of the file without a descriptor: the object
-    /// is mapped a second time from its start, then the part before is let go.
-    fn map_at(&self, offset: usize, bytes: usize) -> Option<*mut u8> {
-        if !self.in_file.load(Ordering::Relaxed) || !self.may_grow() || !self.affordable(bytes) {
-            return None;
-        }
-        let again = sys::map_again(self.base.load(Ordering::Relaxed), offset + bytes)?;
-        sys::unmap(again, offset);
-        // SAFETY: the mapping is `offset + bytes` long.
-        let at = unsafe { again.add(offset) };
-        sys::madvise(at, bytes, libc::MADV_DONTDUMP);
-        Some(at)
-    }
-
-    /// Enters an extent into the directory.
-    fn list(&self, section: Section, offset: u64, first: u64, rows: u64) -> bool {
-        if !live::owned() {
-            return false;
-        }
-        let entry = self.header().extents.fetch_add(1, Ordering::Relaxed) as usize;
-        if entry >= layout::EXTENTS {
-            return false;
-        }
-        let at = layout::DIRECTORY_AT + entry * size_of::<Extent>();
-        // SAFETY: the directory lies within the base mapping, asserted in
-        // `layout`; this entry is ours by the fetch_add.
-        let extent = unsafe { &*self.base.load(Ordering::Relaxed).add(at).cast::<Extent>() };
-        extent.offset.store(offset, Ordering::Relaxed);
-        extent.first_row.store(first, Ordering::Relaxed);
-        extent.rows.store(rows, Ordering::Relaxed);
-        extent.version.store(1, Ordering::Relaxed);
-        let kind = (layout::row_bytes(section) as u64) << 32 | section as u64;
-        extent.kind.store(kind, Ordering::Release);
-        true
     }
 }

@@ -165,6 +165,14 @@ pub fn readlink<'a>(path: Path, buffer: &'a mut [u8]) -> &'a [u8] {
     buffer.get(..got.max(0) as usize).unwrap_or_default()
 }
 
+/// getcwd(2): the path, empty when there is none or it does not fit.
+pub fn working_directory(buffer: &mut [u8]) -> &[u8] {
+    let (at, room) = (buffer.as_mut_ptr() as usize, buffer.len());
+    let got = call3(libc::SYS_getcwd, at, room, 0);
+    // With the ending 0.
+    buffer.get(..(got.max(1) - 1) as usize).unwrap_or_default()
+}
+
 /// Maps memory; `None` on failure.
 pub fn map(bytes: usize, protection: i32, flags: i32, fd: isize) -> Option<*mut u8> {
     let result = call(

@@ -13,14 +13,17 @@ const STATES: usize = 4096;
 const PROBE_FROM: usize = 64;
 
 /// A thread's own working memory. Zeroed memory is a valid state.
+///
+/// In this order, so that a forked child writes to few pages of it.
 #[repr(C)]
 pub struct ThreadState {
     owner: AtomicU32,
+    pub stacks: unwind::Stacks,
     pub rules: unwind::RuleCache,
     pub recent: crate::sites::Recent,
-    pub stacks: unwind::Stacks,
 }
 
+#[unsafe(link_section = ".bss.memguard_tables")]
 static TABLE: [AtomicPtr<ThreadState>; STATES] =
     [const { AtomicPtr::new(core::ptr::null_mut()) }; STATES];
 static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -7,13 +7,15 @@
 use crate::hooks::children;
 use crate::segment::Segment;
 use crate::text::leading_number;
-use crate::{birth, clock, config, live, plain, sys};
+use crate::{birth, boot, clock, config, live, plain, sys};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use shm_protocol::codes::Section;
 use shm_protocol::layout::{self, Header};
 
 /// Inode of our pid namespace and our start time, as last looked up.
+#[unsafe(link_section = ".bss.memguard_child")]
 static NAMESPACE: AtomicU64 = AtomicU64::new(0);
+#[unsafe(link_section = ".bss.memguard_child")]
 static STARTED: AtomicU64 = AtomicU64::new(0);
 /// Hash of the working directory's path as this image began.
 static FOLDER: AtomicU64 = AtomicU64::new(0);
@@ -140,15 +142,14 @@ pub fn describe(segment: &Segment) {
         describe_image(header);
     }
     set64(&header.folder_hash, FOLDER.load(Relaxed));
-    crate::boot::store_settings(segment);
+    boot::store_settings(segment);
 }
 
 /// What the kernel says of the image.
 fn describe_image(header: &Header) {
     // One byte less than there is room for: the texts end in 0.
     let buffer = live::room().get_mut(..511).unwrap_or_default();
-    let cmdline = sys::read_file(c"/proc/self/cmdline", buffer);
-    store_text(&header.cmdline, cmdline);
+    store_text(&header.cmdline, boot::command_line(buffer));
     store_text(&header.executable, sys::readlink(c"/proc/self/exe", buffer));
     if FOLDER.load(Relaxed) == 0 {
         FOLDER.store(folder_hash(buffer), Relaxed);
@@ -158,8 +159,8 @@ fn describe_image(header: &Header) {
 /// Of the image's first process, from which its forks have it. FNV-1a.
 fn folder_hash(buffer: &mut [u8]) -> u64 {
     let room = buffer.len();
-    let path = sys::readlink(c"/proc/self/cwd", buffer);
-    let whole = !path.is_empty() && path.len() < room;
+    let path = sys::working_directory(buffer);
+    let whole = path.starts_with(b"/") && path.len() < room;
     let mix = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
     let hash = path.iter().fold(0xcbf2_9ce4_8422_2325, mix);
     if whole { hash } else { 0 }

@@ -260,6 +260,10 @@ pub fn look_at_all() {
 /// `allowed` says so and nobody calls [`look_at_all`] while it is asked.
 pub fn look_at_marked(mask: u64, allowed: impl Fn() -> bool) {
     let before = MASK.load(Ordering::SeqCst);
+    // A forked child finds it so, and would pay for the page.
+    if before & !ROUNDS == mask {
+        return;
+    }
     let round = before.wrapping_add(ROUND) & ROUNDS;
     let mine = round | PENDING;
     let begun = MASK.compare_exchange(before, mine, Ordering::SeqCst, Ordering::Relaxed);
@@ -270,7 +274,9 @@ pub fn look_at_marked(mask: u64, allowed: impl Fn() -> bool) {
 
 /// Sends allocations down another path.
 pub fn set_path(path: Path) {
-    PATH.store(path as u64, Ordering::Relaxed);
+    if PATH.load(Ordering::Relaxed) != path as u64 {
+        PATH.store(path as u64, Ordering::Relaxed);
+    }
     let real = |slot: &AtomicPtr<c_void>| slot.load(Ordering::Relaxed);
     let (malloc, calloc, realloc) = match path {
         Path::Through | Path::ByBytes => {
@@ -283,9 +289,9 @@ pub fn set_path(path: Path) {
         ),
         Path::All => (malloc_each as _, calloc_each as _, realloc_each as _),
     };
-    NEXT_MALLOC.store(malloc, Ordering::Relaxed);
-    NEXT_CALLOC.store(calloc, Ordering::Relaxed);
-    NEXT_REALLOC.store(realloc, Ordering::Relaxed);
+    set(&NEXT_MALLOC, malloc);
+    set(&NEXT_CALLOC, calloc);
+    set(&NEXT_REALLOC, realloc);
     let found = real(&REAL_POSIX_MEMALIGN);
     let straight = matches!(path, Path::Through | Path::ByBytes) && !found.is_null();
     let posix_memalign = if straight {
@@ -293,7 +299,15 @@ pub fn set_path(path: Path) {
     } else {
         posix_memalign_each as _
     };
-    NEXT_POSIX_MEMALIGN.store(posix_memalign, Ordering::Relaxed);
+    set(&NEXT_POSIX_MEMALIGN, posix_memalign);
+}
+
+/// Stores what is not there yet: a forked child pays for each page that it
+/// writes to.
+fn set(slot: &AtomicPtr<c_void>, to: Pointer) {
+    if slot.load(Ordering::Relaxed) != to {
+        slot.store(to, Ordering::Relaxed);
+    }
 }
 
 /// The allocator's own functions, found by `boot`.

@@ -50,6 +50,7 @@ const NOTHING: Job = Job {
 // pthread_create, then by the one thread that it was handed to.
 unsafe impl Sync for Errand {}
 
+#[unsafe(link_section = ".bss.memguard_tables")]
 static ERRANDS: [Errand; STARTING] = [const {
     Errand {
         taken: AtomicU32::new(0),

@@ -1,0 +1,254 @@
+//! Making more of a segment real, and adding extents to it.
+
+use super::{ALL_REAL, CHUNK, SECTIONS, Segment};
+use crate::{cgroup, clock, live, sys};
+use core::sync::atomic::Ordering;
+use shm_protocol::codes::{Counter, Section, note};
+use shm_protocol::layout::{self, Extent};
+
+/// By how much more of it becomes real at a time.
+const STEP: u64 = 8 << 10;
+/// Extents from here on must leave the control group room to live.
+const LARGE: usize = 256 << 10;
+/// A large extent takes at most this part of what the group has left.
+const SHARE_OF_REST: u64 = 4;
+/// And the whole segment this part of the group's limit: what the program
+/// itself will want is not known.
+const SHARE_OF_LIMIT: u64 = 8;
+/// After a failure, growth is not tried again for so long.
+const RETRY_MS: u64 = 1000;
+
+impl Segment {
+    #[cold]
+    pub(super) fn make_real(&self, section: Section, index: usize, chunk: usize) -> bool {
+        if !self.in_file.load(Ordering::Relaxed) {
+            self.set_real(section, index, chunk);
+            return true;
+        }
+        if !self.may_grow() || self.real_word(section, index, chunk).is_none() {
+            return false;
+        }
+        let (_, rows) = self.run_rows(section, index);
+        let run_bytes = rows as usize * layout::row_bytes(section);
+        let start = chunk * CHUNK;
+        let bytes = CHUNK.min(run_bytes.next_multiple_of(4096) - start);
+        let Some(run) = self.run(section, index) else {
+            return false;
+        };
+        // SAFETY: within the run's mapping.
+        let at = unsafe { run.at.load(Ordering::Acquire).add(start) };
+        let done = sys::madvise(at, bytes, libc::MADV_POPULATE_WRITE) == 0;
+        if done {
+            self.set_real(section, index, chunk);
+        } else {
+            self.growth_failed();
+        }
+        done
+    }
+
+    /// Whether system calls are allowed and the last failure is long ago.
+    pub(super) fn may_grow(&self) -> bool {
+        !self.frozen.load(Ordering::Relaxed) && !self.resting()
+    }
+
+    /// Whether the last failure is so recent that no other try is worth it.
+    fn resting(&self) -> bool {
+        clock::now_ms() < self.retry_ms.load(Ordering::Relaxed)
+    }
+
+    /// Not for a child in its parent's tables: the parent can grow.
+    fn growth_failed(&self) {
+        if !live::owned() {
+            return;
+        }
+        let retry_ms = clock::now_ms() + RETRY_MS;
+        self.retry_ms.store(retry_ms, Ordering::Relaxed);
+        self.count(Counter::GrowthFailed, 1);
+        self.note(note::GROWTH_STOPPED);
+    }
+
+    /// Whether the control group can bear a large extent.
+    fn affordable(&self, bytes: usize) -> bool {
+        if bytes < LARGE {
+            return true;
+        }
+        let used = self.header().used_bytes.load(Ordering::Relaxed);
+        cgroup::memory().is_none_or(|group| {
+            bytes as u64 <= group.left_bytes() / SHARE_OF_REST
+                && used + bytes as u64 <= group.limit_bytes / SHARE_OF_LIMIT
+        })
+    }
+
+    /// Adds `rows` rows to a section. False when there is no room, or when
+    /// another thread is at it right now.
+    pub fn grow(&self, section: Section, rows: usize) -> bool {
+        self.grow_by(section, |_| rows)
+    }
+
+    /// The rows to add follow from those there are, seen by one thread.
+    pub(super) fn grow_by(&self, section: Section, more: impl Fn(usize) -> usize) -> bool {
+        let runs = self.runs(section);
+        if !live::owned() || self.resting() || runs.growing.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        let grown = self.add_run(section, more(self.rows(section) as usize));
+        runs.growing.store(false, Ordering::Release);
+        grown
+    }
+
+    pub(super) fn add_run(&self, section: Section, rows: usize) -> bool {
+        let index = self.run_count(section);
+        let bytes = (rows * layout::row_bytes(section)).next_multiple_of(64);
+        let Some(run) = self.run(section, index) else {
+            return false;
+        };
+        let Some((offset, at)) = self.take(bytes) else {
+            self.growth_failed();
+            return false;
+        };
+        let first = self.rows(section);
+        run.at.store(at, Ordering::Relaxed);
+        run.first.store(first, Ordering::Relaxed);
+        run.rows.store(rows as u64, Ordering::Relaxed);
+        self.none_real(section, index, bytes / CHUNK);
+        if self.is_in_base(offset, at) && bytes < CHUNK {
+            run.real.store(ALL_REAL, Ordering::Relaxed);
+        }
+        if !self.list(section, offset, first, rows as u64) {
+            run.rows.store(0, Ordering::Relaxed);
+            return false;
+        }
+        self.runs(section)
+            .count
+            .store(index as u32 + 1, Ordering::Release);
+        if run.real.load(Ordering::Relaxed) == ALL_REAL {
+            self.make_quick(section, first, at);
+        }
+        true
+    }
+
+    /// Takes bytes from the end of the file and maps them. Another section may
+    /// have taken the same, and each grows by one thread at a time: one try more
+    /// than there are others.
+    fn take(&self, bytes: usize) -> Option<(u64, *mut u8)> {
+        (0..SECTIONS).find_map(|_| self.try_take(bytes)).flatten()
+    }
+
+    /// None: another section was faster. Some(None): there is no room.
+    fn try_take(&self, bytes: usize) -> Option<Option<(u64, *mut u8)>> {
+        let header = self.header();
+        let used = header.used_bytes.load(Ordering::Relaxed);
+        let Some((offset, end, at)) = self.place_behind(used, bytes) else {
+            return Some(None);
+        };
+        // A child that a signal handler forked meanwhile goes no further: it
+        // would take from its parent's file.
+        let owned = live::owned();
+        let won = owned
+            && header
+                .used_bytes
+                .compare_exchange(used, end, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if won {
+            return Some(Some((offset, at)));
+        }
+        if !self.is_in_base(offset, at) {
+            sys::unmap(at, (end - offset) as usize);
+        }
+        (!owned).then_some(None)
+    }
+
+    /// Where bytes would lie if the file were used so far, where that ends, and
+    /// their mapping.
+    fn place_behind(&self, used: u64, bytes: usize) -> Option<(u64, u64, *mut u8)> {
+        let mapped = self.base_bytes.load(Ordering::Relaxed);
+        // Inside the base mapping rows pack by cache lines, outside by pages.
+        let small = bytes < LARGE || !self.in_file.load(Ordering::Relaxed);
+        let inside = small && used.next_multiple_of(64) + bytes as u64 <= mapped;
+        let (step, align) = if inside {
+            (bytes as u64, 64)
+        } else {
+            (bytes.next_multiple_of(4096) as u64, 4096)
+        };
+        let offset = used.next_multiple_of(align);
+        let end = offset.checked_add(step)?;
+        if end > self.header().limit_bytes.load(Ordering::Relaxed) {
+            return None;
+        }
+        let at = if !inside {
+            self.map_at(offset as usize, step as usize)?
+        } else if self.make_base_real(offset, end) {
+            // SAFETY: `offset + bytes` is within the base mapping.
+            unsafe { self.base.load(Ordering::Relaxed).add(offset as usize) }
+        } else {
+            return None;
+        };
+        Some((offset, end, at))
+    }
+
+    /// Whether that is where the base mapping has this offset.
+    fn is_in_base(&self, offset: u64, at: *const u8) -> bool {
+        let base = self.base.load(Ordering::Relaxed).cast_const();
+        base.wrapping_add(offset as usize) == at
+    }
+
+    /// Makes the base mapping real where an extent is to lie. What lies between
+    /// its start and what was real so far is an extent mapped elsewhere.
+    pub(super) fn make_base_real(&self, offset: u64, end: u64) -> bool {
+        let real = self.base_real.load(Ordering::Relaxed);
+        if end <= real {
+            return true;
+        }
+        if !self.in_file.load(Ordering::Relaxed) || !self.may_grow() {
+            return false;
+        }
+        let mapped = self.base_bytes.load(Ordering::Relaxed);
+        let (from, to) = (
+            real.max(offset & !4095),
+            end.next_multiple_of(STEP).min(mapped),
+        );
+        // SAFETY: within the base mapping.
+        let at = unsafe { self.base.load(Ordering::Relaxed).add(from as usize) };
+        let done = sys::madvise(at, (to - from) as usize, libc::MADV_POPULATE_WRITE) == 0;
+        if done {
+            self.base_real.fetch_max(to, Ordering::Relaxed);
+        }
+        done
+    }
+
+    /// Maps `bytes` at `offset` of the file without a descriptor: the object
+    /// is mapped a second time from its start, then the part before is let go.
+    fn map_at(&self, offset: usize, bytes: usize) -> Option<*mut u8> {
+        if !self.in_file.load(Ordering::Relaxed) || !self.may_grow() || !self.affordable(bytes) {
+            return None;
+        }
+        let again = sys::map_again(self.base.load(Ordering::Relaxed), offset + bytes)?;
+        sys::unmap(again, offset);
+        // SAFETY: the mapping is `offset + bytes` long.
+        let at = unsafe { again.add(offset) };
+        sys::madvise(at, bytes, libc::MADV_DONTDUMP);
+        Some(at)
+    }
+
+    /// Enters an extent into the directory.
+    fn list(&self, section: Section, offset: u64, first: u64, rows: u64) -> bool {
+        if !live::owned() {
+            return false;
+        }
+        let entry = self.header().extents.fetch_add(1, Ordering::Relaxed) as usize;
+        if entry >= layout::EXTENTS {
+            return false;
+        }
+        let at = layout::DIRECTORY_AT + entry * size_of::<Extent>();
+        // SAFETY: the directory lies within the base mapping, asserted in
+        // `layout`; this entry is ours by the fetch_add.
+        let extent = unsafe { &*self.base.load(Ordering::Relaxed).add(at).cast::<Extent>() };
+        extent.offset.store(offset, Ordering::Relaxed);
+        extent.first_row.store(first, Ordering::Relaxed);
+        extent.rows.store(rows, Ordering::Relaxed);
+        extent.version.store(1, Ordering::Relaxed);
+        let kind = (layout::row_bytes(section) as u64) << 32 | section as u64;
+        extent.kind.store(kind, Ordering::Release);
+        true
+    }
+}
