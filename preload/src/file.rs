@@ -8,6 +8,9 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 /// A file that may not grow to so much is not worth it.
 const LEAST_BYTES: u64 = 256 << 10;
+/// With less than that, tables would soon stop growing: memory is better.
+const LEAST_FREE_BYTES: u64 = 128 << 10;
+
 /// The user's folder, as last found to be ours alone.
 #[unsafe(link_section = ".bss.memguard_child")]
 static FOLDER: File = File(AtomicU64::new(0), AtomicU64::new(0));
@@ -42,7 +45,8 @@ pub fn open(limit: u64, forked: bool) -> Option<*mut u8> {
     make_folder(&mut path)?;
     let folder = path.bytes().len();
     let fd = create_exclusive(&mut path, forked)?;
-    let base = (sys::ftruncate(fd, limit) == 0)
+    let roomy = sys::free_bytes(fd).is_none_or(|free| free >= LEAST_FREE_BYTES);
+    let base = (roomy && sys::ftruncate(fd, limit) == 0)
         .then(|| map_base(fd, base_bytes(limit)))
         .flatten();
     sys::close(fd);

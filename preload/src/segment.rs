@@ -39,7 +39,7 @@ const FIRST: [(Section, usize); 10] = [
     (Section::Strings, 1024),
     (Section::Stacks, 256),
     (Section::Sites, 4),
-    (Section::Heap, 8),
+    (Section::Heap, 16),
     (Section::Settings, config::SETTINGS),
 ];
 

@@ -302,6 +302,16 @@ pub fn file_system_of(fd: u32) -> Option<i64> {
     (result == 0).then_some(out.f_type)
 }
 
+/// Bytes that are free on the file system of a descriptor's file; none where
+/// it knows no bound.
+pub fn free_bytes(fd: isize) -> Option<u64> {
+    // SAFETY: all-zero is a valid statfs.
+    let mut out: libc::statfs = unsafe { core::mem::zeroed() };
+    let result = call3(libc::SYS_fstatfs, fd as usize, &raw mut out as usize, 0);
+    let bounded = result == 0 && out.f_blocks != 0;
+    bounded.then(|| out.f_bavail.saturating_mul(out.f_bsize as u64))
+}
+
 /// Whether closing a socket waits until its data are sent.
 pub fn lingers(fd: u32) -> bool {
     let mut linger = [0i32; 2];

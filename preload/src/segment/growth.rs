@@ -18,6 +18,18 @@ const SHARE_OF_LIMIT: u64 = 8;
 /// After a failure, growth is not tried again for so long.
 const RETRY_MS: u64 = 1000;
 
+/// Before an extent of so many bytes is added, [`RESERVE`] is seen to.
+const RESERVE_FROM: usize = 16 << 10;
+/// Rows that there are to be before a table grows large: it may be that which
+/// fills the file system, and what comes then still wants its call stack.
+const RESERVE: [(Section, u64); 5] = [
+    (Section::Modules, 64),
+    (Section::Strings, 8 << 10),
+    (Section::Stacks, 2 << 10),
+    (Section::Sites, 32),
+    (Section::SiteIndex, 512),
+];
+
 impl Segment {
     #[cold]
     pub(super) fn make_real(&self, section: Section, index: usize, chunk: usize) -> bool {
@@ -91,7 +103,34 @@ impl Segment {
         if !live::owned() || self.resting() || runs.growing.swap(true, Ordering::Acquire) {
             return false;
         }
-        let grown = self.add_run(section, more(self.rows(section) as usize));
+        // A handler that leaves by longjmp would leave it growing for good.
+        let signals = (!live::frozen()).then(|| sys::block_signals(u64::MAX));
+        let rows = more(self.rows(section) as usize);
+        self.reserve(rows * layout::row_bytes(section));
+        let grown = self.add_run(section, rows);
+        runs.growing.store(false, Ordering::Release);
+        if let Some(signals) = signals {
+            sys::block_signals(signals);
+        }
+        grown
+    }
+
+    /// Whoever is growing already is left alone.
+    fn reserve(&self, bytes: usize) {
+        if bytes < RESERVE_FROM {
+            return;
+        }
+        for (section, rows) in RESERVE {
+            while self.rows(section) < rows && self.double_small(section) {}
+        }
+    }
+
+    fn double_small(&self, section: Section) -> bool {
+        let runs = self.runs(section);
+        if runs.growing.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        let grown = self.add_run(section, self.rows(section) as usize);
         runs.growing.store(false, Ordering::Release);
         grown
     }
