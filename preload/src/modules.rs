@@ -17,6 +17,9 @@ const KNOWN: usize = 1024;
 /// Those entered first, where a forked child writes anyway.
 const NEAR: usize = 16;
 
+/// Most that is kept of a path.
+const PATH_BYTES: usize = 511;
+
 /// What libc says about an address. Layout: `struct dl_find_object`.
 #[repr(C)]
 struct Found {
@@ -162,6 +165,7 @@ fn id_of(segment: &Segment, module: &Module) -> Option<u16> {
     if ENTERING.swap(true, Ordering::Acquire) {
         return None;
     }
+    make_room(segment);
     let id = enter(segment, module);
     ENTERING.store(false, Ordering::Release);
     id
@@ -186,9 +190,19 @@ impl Known {
     }
 }
 
+/// For a module more. The stack may be small, and [`enter`] takes much of it.
+fn make_room(segment: &Segment) {
+    let rows = segment.header().module_rows.load(Ordering::Relaxed);
+    if rows >= segment.rows(Section::Modules) {
+        segment.double(Section::Modules);
+    }
+    crate::strings::make_room(segment, PATH_BYTES);
+}
+
 /// Enters a module new to this segment, or known but mapped elsewhere now.
+#[inline(never)]
 fn enter(segment: &Segment, module: &Module) -> Option<u16> {
-    let (mut build_id, mut path) = ([0u8; 24], [0u8; 511]);
+    let (mut build_id, mut path) = ([0u8; 24], [0u8; PATH_BYTES]);
     let build_id_bytes = elf::build_id(module.start as *const u8, &mut build_id);
     let path = path_of(segment, module, &mut path);
     let identity = (build_id.get(..build_id_bytes).unwrap_or_default(), path);
@@ -279,7 +293,7 @@ fn still_mapped(row: &ModuleRow) -> bool {
 fn new_row(segment: &Segment, (build_id, path): Identity) -> Option<u64> {
     let header = segment.header();
     let row = header.module_rows.load(Ordering::Relaxed);
-    if row >= segment.rows(Section::Modules) && !segment.double(Section::Modules) {
+    if row >= segment.rows(Section::Modules) {
         segment.count(Counter::ModulesFull, 1);
         return None;
     }

@@ -20,23 +20,23 @@ pub fn add(segment: &Segment, text: &[u8]) -> u64 {
 }
 
 fn room_for(segment: &Segment, at: u64, bytes: usize) -> Option<(u64, &'static [AtomicU8])> {
-    let find = |at: u64| {
-        (0..segment.run_count(Section::Strings)).find_map(|run| {
-            let (first, rows) = segment.run_rows(Section::Strings, run);
-            let from = at.max(first);
-            let fits = from + bytes as u64 <= first + rows;
-            let room =
-                fits.then(|| segment.in_run(Section::Strings, run, from - first, bytes, true));
-            room.flatten().map(|room| (from, room))
-        })
-    };
-    find(at).or_else(|| {
-        let rows = segment.rows(Section::Strings) as usize;
-        segment
-            .grow(Section::Strings, rows.max(bytes))
-            .then(|| find(at))
-            .flatten()
+    (0..segment.run_count(Section::Strings)).find_map(|run| {
+        let (first, rows) = segment.run_rows(Section::Strings, run);
+        let from = at.max(first);
+        let fits = from + bytes as u64 <= first + rows;
+        let room = fits.then(|| segment.in_run(Section::Strings, run, from - first, bytes, true));
+        room.flatten().map(|room| (from, room))
     })
+}
+
+/// Makes room for so many bytes more. Apart from [`add`], whose callers have the
+/// text on a stack that may be small.
+pub fn make_room(segment: &Segment, bytes: usize) {
+    let at = segment.header().string_bytes.load(Ordering::Relaxed);
+    if room_for(segment, at, bytes).is_none() {
+        let rows = segment.rows(Section::Strings) as usize;
+        segment.grow(Section::Strings, rows.max(bytes));
+    }
 }
 
 /// Whether the string at `reference` is `text`.

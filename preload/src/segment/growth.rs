@@ -79,11 +79,15 @@ impl Segment {
         self.note(note::GROWTH_STOPPED);
     }
 
-    /// Whether the control group can bear a large extent.
+    /// Whether the control group can bear an extent.
     fn affordable(&self, bytes: usize) -> bool {
-        if bytes < LARGE {
-            return true;
-        }
+        bytes < LARGE || self.affordable_large(bytes)
+    }
+
+    /// On its own: reading what a group may take needs more stack than the rest.
+    #[cold]
+    #[inline(never)]
+    fn affordable_large(&self, bytes: usize) -> bool {
         let used = self.header().used_bytes.load(Ordering::Relaxed);
         cgroup::memory().is_none_or(|group| {
             bytes as u64 <= group.left_bytes() / SHARE_OF_REST
@@ -116,6 +120,7 @@ impl Segment {
     }
 
     /// Whoever is growing already is left alone.
+    #[inline(never)]
     fn reserve(&self, bytes: usize) {
         if bytes < RESERVE_FROM {
             return;

@@ -4,7 +4,9 @@
 //! Guard: such descriptors wait with their return addresses until the child
 //! has a segment. Without it a worker that opens everything at once is "origin
 //! unknown" for good. And they are forgotten in a child of its own: without
-//! that what it inherits passes for opened there.
+//! that what it inherits passes for opened there. A child looks for what it
+//! inherits where its parent had something; without that a high number has no
+//! row.
 
 use memguard_tests::truth::Truth;
 use memguard_tests::{Mode, Program};
@@ -13,12 +15,14 @@ use memguard_tests::{Mode, Program};
 const CHILD_KEEPS: &str = "kept 3 files child_runs\n\
     kept 4 files young_opens\n\
     kept 5 pipes young_pipes\n\
-    kept 40 files child_runs\n";
+    kept 40 files child_runs\n\
+    kept 200 - inherited\n";
 
 /// What the child's own child inherits of these.
 const GRANDCHILD_KEEPS: &str = "kept 4 - inherited\n\
     kept 5 - inherited\n\
-    kept 40 - inherited\n";
+    kept 40 - inherited\n\
+    kept 200 - inherited\n";
 
 #[test]
 fn what_a_young_child_opens_is_known_later() {
