@@ -20,7 +20,7 @@ const ROWS: u64 = 1 << 16;
 /// Numbers below are asked for one by one and kept as bits; of those that the
 /// parent had above there is room for some.
 const LOW: u32 = 64;
-const HIGH: usize = 32;
+const HIGH: usize = 16;
 
 /// What [`find`] found.
 struct Found {
