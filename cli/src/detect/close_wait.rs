@@ -33,7 +33,10 @@ pub fn leaking(
     let keep_coming = || {
         let waiting = Candidate::of(snapshot, at, Kind::Sockets, wanted, is_proof);
         let data = waiting.data(snapshot, Kind::Sockets, wanted, context);
-        let least = (proof.len() as u64 / 3).clamp(1, FEWEST_RECENT);
+        // Of all that stand so, also of the young: else it would depend on when
+        // one looks, with nothing else happening.
+        let standing = ages_ms(snapshot, site, wanted).len() as u64;
+        let least = (standing / 3).clamp(1, FEWEST_RECENT);
         measure(&data, context.looks.number).coming.lately >= least
     };
     if !proof.is_empty() && keep_coming() {

@@ -352,6 +352,42 @@ fn a_pool_whose_peers_hung_up_is_no_leak() {
     assert_eq!(verdict(&snapshot), Verdict::Leak);
 }
 
+/// Three every 0.8 s and one between, for six seconds, and nothing since: a look a
+/// second later must not take back what the first one said.
+#[test]
+fn what_is_proven_does_not_depend_on_when_one_looks() {
+    let mut snapshot = empty();
+    let leaky = site(&mut snapshot, Kind::Sockets, 0);
+    let begun_ms = HOUR_MS - 5_700;
+    let stats = &mut snapshot.sites.all[leaky].stats;
+    (stats.first_ms, stats.points) = (begun_ms, vec![]);
+    let batches = (0..8).flat_map(|batch| [0, 30, 60].map(|at| batch * 800 + at));
+    let mut births: Vec<u64> = batches.chain([400]).collect();
+    births.sort_unstable();
+    for born_ms in births.into_iter().map(|at| begun_ms + at) {
+        hold(&mut snapshot, leaky, born_ms, None);
+        let fact = snapshot
+            .descriptors
+            .last_mut()
+            .and_then(|open| open.fact.as_mut());
+        let fact = fact.expect("just pushed");
+        fact.blocked = Some(false);
+        let socket = fact.socket.as_mut().expect("a socket");
+        (socket.state, socket.send_queue) = (Some("CLOSE_WAIT".into()), Some(0));
+        (socket.sent_ms, socket.heard_ms) = (Some(HOUR_MS - born_ms), Some(HOUR_MS - born_ms));
+    }
+    let wanted = Wanted {
+        min_age: Some(Duration::from_secs(5)),
+        ..Wanted::default()
+    };
+    let after = |later_ms| {
+        let context = Context::default();
+        close_wait::leaking(&snapshot, leaky, &wanted, &context, later_ms).len()
+    };
+    let said: Vec<bool> = (0..10).map(|second| after(second * 1_000) > 0).collect();
+    assert!(said.is_sorted(), "{said:?}");
+}
+
 /// Clients that sent all of their request and closed that half wait for twelve
 /// minutes and more, and ever more of them do.
 #[test]
