@@ -17,9 +17,11 @@ use shm_protocol::words::Origin;
 const PROBED: u32 = 1024;
 /// Rows of the parent that are looked at.
 const ROWS: u64 = 1 << 16;
-/// Numbers below are asked for one by one and kept as bits; of those that the
-/// parent had above there is room for some.
+/// Numbers below are kept as bits; of those above there is room for some.
 const LOW: u32 = 64;
+/// After so many free numbers in a row only those that the parent had are asked
+/// for.
+const GAP: u32 = 16;
 const HIGH: usize = 16;
 
 /// What [`find`] found.
@@ -71,13 +73,18 @@ impl Found {
 
 /// In a forked child, while its parent's segment is still mapped: finds what is
 /// open without the kernel's list. A number above the low ones that the parent
-/// had no row of either will have none: nobody saw who opened it.
+/// had no row of will have none in the child either: nobody saw who opened it.
 #[inline(never)]
 pub fn find(parent: &Segment) {
     FOUND.forget();
     let known = parent.header_there().is_some();
     if known {
-        (0..LOW).chain(high_rows(parent)).for_each(|fd| {
+        let (mut fd, mut gap) = (0, 0);
+        while fd < LOW && gap < GAP {
+            gap = if FOUND.probe(fd) { 0 } else { gap + 1 };
+            fd += 1;
+        }
+        rows_from(parent, fd).for_each(|fd| {
             FOUND.probe(fd);
         });
     }
@@ -85,14 +92,15 @@ pub fn find(parent: &Segment) {
     FOUND.all.store(known && kept, Relaxed);
 }
 
-/// The higher numbers that the parent had, more than there is room for at most.
-fn high_rows(parent: &Segment) -> impl Iterator<Item = u32> {
+/// The numbers from there on that the parent had, with more high ones than there
+/// is room for at most.
+fn rows_from(parent: &Segment, from: u32) -> impl Iterator<Item = u32> {
     let rows = parent.rows(Section::Fds).min(ROWS) as u32;
     let held = |fd: &u32| {
         let row = descriptors::known_row(parent, *fd);
         row.is_some_and(|row| !row.is_free())
     };
-    (LOW..rows).filter(held).take(HIGH + 1)
+    (from..rows).filter(held).take(LOW as usize + HIGH + 1)
 }
 
 /// In an image's first process: the same, if the numbers are low.

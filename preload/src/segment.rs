@@ -17,8 +17,6 @@ use shm_protocol::layout::{self, Header};
 pub const BASE_BYTES: usize = 512 << 10;
 /// What of it is made real at start. A new process pays for each page.
 pub const FIRST_BYTES: usize = 32 << 10;
-/// How much of it is real when growth ends before its time.
-const FROZEN_BYTES: u64 = 128 << 10;
 /// Made real at a time.
 const CHUNK: usize = 256 * 1024;
 /// Runs of one section.
@@ -127,6 +125,8 @@ pub struct Segment {
     base_bytes: AtomicU64,
     /// Up to where extents within the base mapping may lie: it is real there.
     base_real: AtomicU64,
+    /// Rows of sites that are real.
+    sites_real: AtomicU64,
     /// Pages come from a file that may be full.
     in_file: AtomicBool,
     /// No growth that needs a system call any more.
@@ -185,6 +185,7 @@ impl Segment {
                 Quick::ALL.len()],
             base_bytes: AtomicU64::new(0),
             base_real: AtomicU64::new(0),
+            sites_real: AtomicU64::new(0),
             in_file: AtomicBool::new(false),
             frozen: AtomicBool::new(false),
             retry_ms: AtomicU64::new(0),
@@ -202,6 +203,8 @@ impl Segment {
         self.base_bytes.store(bytes as u64, Ordering::Relaxed);
         let real = if in_file { FIRST_BYTES } else { bytes };
         self.base_real.store(real as u64, Ordering::Relaxed);
+        let sites_real = if in_file { 0 } else { u64::MAX };
+        self.sites_real.store(sites_real, Ordering::Relaxed);
         self.in_file.store(in_file, Ordering::Relaxed);
         self.frozen.store(false, Ordering::Relaxed);
         self.retry_ms.store(0, Ordering::Relaxed);
@@ -225,7 +228,8 @@ impl Segment {
     }
 
     /// Forgets also a run that another thread was adding while this one forked.
-    /// What was never written is left so: a new process pays for each page.
+    /// What was never written is left so, and later runs, which nobody looks at
+    /// before they are added anew: a new process pays for each page.
     fn forget_runs(&self, section: Section) {
         let used = self.run_count(section);
         let runs = self.runs(section);
@@ -237,11 +241,8 @@ impl Segment {
                 run.store(core::ptr::null_mut(), Ordering::Relaxed);
             }
         }
-        for index in 0..=used {
-            let run = self.run(section, index);
-            if let Some(run) = run.filter(|run| run.rows.load(Ordering::Relaxed) != 0) {
-                run.rows.store(0, Ordering::Relaxed);
-            }
+        for run in self.first.iter().take(used + 1) {
+            run[section as usize].rows.store(0, Ordering::Relaxed);
         }
     }
 
@@ -311,9 +312,8 @@ impl Segment {
     /// Stops all growth that would need a system call, and makes some room for
     /// growth that does not.
     pub fn freeze(&self, why: u64) {
-        let end = FROZEN_BYTES.min(self.base_bytes.load(Ordering::Relaxed));
         if !self.frozen.load(Ordering::Relaxed) {
-            self.make_base_real(0, end);
+            self.make_real_for_good();
         }
         self.frozen.store(true, Ordering::Relaxed);
         self.note(why);

@@ -283,6 +283,9 @@ fn add(segment: &Segment, hash: u64, kind: Kind, frames: &[u64], now_ms: u64) ->
             return None;
         }
     }
+    if !segment.make_site_real(id) {
+        return None;
+    }
     let row = segment.row::<Site>(Section::Sites, id, true)?;
     row.define(hash, kind as u8, stack, frames.len() as u16, now_ms);
     Some(id as u32)

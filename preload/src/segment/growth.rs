@@ -22,13 +22,19 @@ const RETRY_MS: u64 = 1000;
 const RESERVE_FROM: usize = 16 << 10;
 /// Rows that there are to be before a table grows large: it may be that which
 /// fills the file system, and what comes then still wants its call stack.
+const RESERVED_SITES: u64 = 32;
 const RESERVE: [(Section, u64); 5] = [
     (Section::Modules, 64),
     (Section::Strings, 8 << 10),
     (Section::Stacks, 2 << 10),
-    (Section::Sites, 32),
+    (Section::Sites, RESERVED_SITES),
     (Section::SiteIndex, 512),
 ];
+
+/// Rows of sites that become real at a time.
+const SITES_AT_ONCE: u64 = 4;
+/// How much of the base mapping is real when growth ends before its time.
+const FROZEN_BYTES: u64 = 128 << 10;
 
 impl Segment {
     #[cold]
@@ -110,7 +116,7 @@ impl Segment {
         // A handler that leaves by longjmp would leave it growing for good.
         let signals = (!live::frozen()).then(|| sys::block_signals(u64::MAX));
         let rows = more(self.rows(section) as usize);
-        self.reserve(rows * layout::row_bytes(section));
+        self.reserve(section, rows * layout::row_bytes(section));
         let grown = self.add_run(section, rows);
         runs.growing.store(false, Ordering::Release);
         if let Some(signals) = signals {
@@ -121,12 +127,88 @@ impl Segment {
 
     /// Whoever is growing already is left alone.
     #[inline(never)]
-    fn reserve(&self, bytes: usize) {
-        if bytes < RESERVE_FROM {
+    fn reserve(&self, section: Section, bytes: usize) {
+        let is_it = |(reserved, _): &(Section, u64)| *reserved as u32 == section as u32;
+        if bytes < RESERVE_FROM || RESERVE.iter().any(is_it) {
             return;
         }
         for (section, rows) in RESERVE {
             while self.rows(section) < rows && self.double_small(section) {}
+        }
+        let sites = self.rows(Section::Sites);
+        self.make_site_real(sites.min(RESERVED_SITES).saturating_sub(1));
+    }
+
+    /// Sites are numbered in order, and their rows are large: of an extent in the
+    /// base mapping they become real when they are handed out. False where that
+    /// cannot be.
+    pub fn make_site_real(&self, site: u64) -> bool {
+        site < self.sites_real.load(Ordering::Relaxed) || self.make_sites_real(site)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_sites_real(&self, site: u64) -> bool {
+        let from = self.sites_real.load(Ordering::Relaxed);
+        (0..self.run_count(Section::Sites)).all(|index| {
+            let (first, rows) = self.run_rows(Section::Sites, index);
+            let end = (first + rows).min(site + SITES_AT_ONCE);
+            let from = from.max(first);
+            from >= end || site < first || self.make_sites_of_run_real(index, from, end)
+        })
+    }
+
+    fn make_sites_of_run_real(&self, index: usize, from: u64, end: u64) -> bool {
+        let Some(run) = self.run(Section::Sites, index) else {
+            return false;
+        };
+        // Elsewhere each write sees to it.
+        if run.real.load(Ordering::Relaxed) != ALL_REAL {
+            return true;
+        }
+        if !self.may_grow() {
+            return false;
+        }
+        let first = run.first.load(Ordering::Relaxed);
+        let bytes = layout::row_bytes(Section::Sites);
+        let at = |row: u64| {
+            run.at
+                .load(Ordering::Relaxed)
+                .wrapping_add((row - first) as usize * bytes)
+        };
+        let start = (at(from) as usize) & !4095;
+        let stop = (at(end) as usize).next_multiple_of(4096);
+        let done = sys::madvise(start as *mut u8, stop - start, libc::MADV_POPULATE_WRITE) == 0;
+        if done {
+            self.sites_real.fetch_max(end, Ordering::Relaxed);
+        } else {
+            self.growth_failed();
+        }
+        done
+    }
+
+    /// Makes the start of the base mapping real, before growth ends for good.
+    pub(super) fn make_real_for_good(&self) {
+        let base = self.base.load(Ordering::Relaxed);
+        let end = FROZEN_BYTES.min(self.base_bytes.load(Ordering::Relaxed));
+        if !self.in_file.load(Ordering::Relaxed)
+            || sys::madvise(base, end as usize, libc::MADV_POPULATE_WRITE) != 0
+        {
+            return;
+        }
+        self.base_real.fetch_max(end, Ordering::Relaxed);
+        let bytes = layout::row_bytes(Section::Sites) as u64;
+        for index in 0..self.run_count(Section::Sites) {
+            let Some(run) = self.run(Section::Sites, index) else {
+                return;
+            };
+            let offset = (run.at.load(Ordering::Relaxed) as u64).wrapping_sub(base as u64);
+            let (first, rows) = self.run_rows(Section::Sites, index);
+            let real = rows.min(end.saturating_sub(offset) / bytes);
+            self.sites_real.fetch_max(first + real, Ordering::Relaxed);
+            if real < rows {
+                return;
+            }
         }
     }
 
@@ -146,7 +228,10 @@ impl Segment {
         let Some(run) = self.run(section, index) else {
             return false;
         };
-        let Some((offset, at)) = self.take(bytes) else {
+        let lazy = section as u32 == Section::Sites as u32
+            && index > 0
+            && !self.frozen.load(Ordering::Relaxed);
+        let Some((offset, at)) = self.take(bytes, lazy) else {
             self.growth_failed();
             return false;
         };
@@ -162,6 +247,10 @@ impl Segment {
             run.rows.store(0, Ordering::Relaxed);
             return false;
         }
+        if section as u32 == Section::Sites as u32 && !lazy {
+            self.sites_real
+                .fetch_max(first + rows as u64, Ordering::Relaxed);
+        }
         self.runs(section)
             .count
             .store(index as u32 + 1, Ordering::Release);
@@ -174,15 +263,17 @@ impl Segment {
     /// Takes bytes from the end of the file and maps them. Another section may
     /// have taken the same, and each grows by one thread at a time: one try more
     /// than there are others.
-    fn take(&self, bytes: usize) -> Option<(u64, *mut u8)> {
-        (0..SECTIONS).find_map(|_| self.try_take(bytes)).flatten()
+    fn take(&self, bytes: usize, lazy: bool) -> Option<(u64, *mut u8)> {
+        (0..SECTIONS)
+            .find_map(|_| self.try_take(bytes, lazy))
+            .flatten()
     }
 
     /// None: another section was faster. Some(None): there is no room.
-    fn try_take(&self, bytes: usize) -> Option<Option<(u64, *mut u8)>> {
+    fn try_take(&self, bytes: usize, lazy: bool) -> Option<Option<(u64, *mut u8)>> {
         let header = self.header();
         let used = header.used_bytes.load(Ordering::Relaxed);
-        let Some((offset, end, at)) = self.place_behind(used, bytes) else {
+        let Some((offset, end, at)) = self.place_behind(used, bytes, lazy) else {
             return Some(None);
         };
         // A child that a signal handler forked meanwhile goes no further: it
@@ -203,8 +294,8 @@ impl Segment {
     }
 
     /// Where bytes would lie if the file were used so far, where that ends, and
-    /// their mapping.
-    fn place_behind(&self, used: u64, bytes: usize) -> Option<(u64, u64, *mut u8)> {
+    /// their mapping. `lazy`: what lies in the base mapping need not be real yet.
+    fn place_behind(&self, used: u64, bytes: usize, lazy: bool) -> Option<(u64, u64, *mut u8)> {
         let mapped = self.base_bytes.load(Ordering::Relaxed);
         // Inside the base mapping rows pack by cache lines, outside by pages.
         let small = bytes < LARGE || !self.in_file.load(Ordering::Relaxed);
@@ -221,7 +312,7 @@ impl Segment {
         }
         let at = if !inside {
             self.map_at(offset as usize, step as usize)?
-        } else if self.make_base_real(offset, end) {
+        } else if lazy || self.make_base_real(offset, end) {
             // SAFETY: `offset + bytes` is within the base mapping.
             unsafe { self.base.load(Ordering::Relaxed).add(offset as usize) }
         } else {
@@ -237,7 +328,7 @@ impl Segment {
     }
 
     /// Makes the base mapping real where an extent is to lie. What lies between
-    /// its start and what was real so far is an extent mapped elsewhere.
+    /// its start and what was real so far is an extent mapped elsewhere, or sites.
     pub(super) fn make_base_real(&self, offset: u64, end: u64) -> bool {
         let real = self.base_real.load(Ordering::Relaxed);
         if end <= real {
