@@ -7,7 +7,7 @@
 
 use crate::segment::Segment;
 use crate::text::leading_number;
-use crate::{descriptors, live, prune, sites, sys};
+use crate::{descriptors, live, prune, sites, sys, who};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use shm_protocol::codes::{Kind, Section};
 use shm_protocol::fds::FdInfo;
@@ -77,7 +77,8 @@ impl Found {
 #[inline(never)]
 pub fn find(parent: &Segment) {
     FOUND.forget();
-    let known = parent.header_there().is_some();
+    // That of an earlier forebear does not know what our parent opened.
+    let known = who::is_parents(parent);
     if known {
         let (mut fd, mut gap) = (0, 0);
         while fd < LOW && gap < GAP {

@@ -47,7 +47,7 @@ pub fn identify(parent: Option<&Segment>) {
 
 /// Whether this is the segment of the process that is our parent now. A parent
 /// outside of our pid namespace has number 0 there.
-fn is_parents(segment: &Segment) -> bool {
+pub fn is_parents(segment: &Segment) -> bool {
     segment.header_there().is_some_and(|header| {
         header.magic.load(Relaxed) == layout::MAGIC && header.pid.load(Relaxed) == sys::getppid()
     })
