@@ -31,14 +31,16 @@ fn filter_place(address: u64) -> &'static AtomicU8 {
     &MAYBE[(address >> 12) as usize % FILTER]
 }
 
-fn filter_add(address: u64) {
+/// Has free look for this one.
+pub fn filter_add(address: u64) {
     let place = filter_place(address);
     if place.load(Ordering::Relaxed) < STUCK {
         place.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-fn filter_remove(address: u64) {
+/// Takes that back.
+pub fn filter_remove(address: u64) {
     let place = filter_place(address);
     if (1..STUCK).contains(&place.load(Ordering::Relaxed)) {
         place.fetch_sub(1, Ordering::Relaxed);
@@ -205,13 +207,16 @@ pub fn remove(segment: &Segment, address: u64) -> Option<Option<HeapRow>> {
     found
 }
 
-/// Removes the row of a block that is about to be freed, if it has one.
-pub fn died(segment: &Segment, address: u64) {
-    match remove(segment, address) {
-        Some(Some(row)) => count_death(segment, address, &row),
+/// Removes the row of a block that is about to be freed, if it has one. True
+/// when it had.
+pub fn died(segment: &Segment, address: u64) -> bool {
+    let found = remove(segment, address);
+    match &found {
+        Some(Some(row)) => count_death(segment, address, row),
         Some(None) => segment.count(Counter::Unsure, 1),
         None => {}
     }
+    matches!(found, Some(Some(_)))
 }
 
 /// Counts the death of a block whose row was removed.

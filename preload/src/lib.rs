@@ -49,6 +49,7 @@ mod segment;
 mod sites;
 mod sqlite;
 mod stamps;
+mod stash;
 mod strings;
 mod sys;
 mod text;

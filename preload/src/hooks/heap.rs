@@ -4,14 +4,14 @@
 //! jump on, or test the pointer's alignment and jump on. Sampled blocks are
 //! page-aligned by memalign where malloc, free and memalign are of one
 //! allocator, so that free knows them without looking anything up; blocks
-//! that glibc maps by themselves end in 0x010 and are known by that.
+//! that glibc maps by themselves end in 0x010 and are known by that. Small
+//! ones that were freed serve again ([`crate::stash`]).
 
 use crate::blocks::{self, FILTER, MAYBE};
 use crate::boot::{self, early};
 use crate::interpose::stub_asm;
-use crate::segment::Segment;
 use crate::unwind::Caller;
-use crate::{clock, live, mode, sample};
+use crate::{clock, live, mode, sample, stash};
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -24,6 +24,8 @@ const MARK: usize = 4096;
 /// Above glibc's largest cached size. A smaller sample, once freed, would be
 /// handed out again and again by the thread's cache, page-aligned as it is.
 const OUT_OF_CACHE: usize = 1040;
+/// What an allocator may add to that.
+const ODD: usize = 64;
 /// Larger blocks are not moved just to be marked.
 const MOVE_AT_MOST: usize = 1 << 20;
 
@@ -63,103 +65,114 @@ static REAL_REALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot")]
-pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
-    stub_asm!([
-        "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
-        "sub qword ptr fs:[rax], rdi",
-        "jb 2f",
-        "jmp qword ptr [rip + {next}]",
-        "2:",
-        "mov rsi, rsp",
-        "mov rdx, rbp",
-        "jmp {slow}",
-    ] next = sym NEXT_MALLOC, slow = sym malloc_counted_out)
-}
+// The four that programs call all the time share two lines: what is rare lies
+// elsewhere, and each ends where the next one may begin.
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot")]
-pub unsafe extern "C" fn free(_block: Pointer) {
-    stub_asm!([
-        "test qword ptr [rip + {mask}], rdi",
-        "jz 2f",
-        "1:",
-        "jmp qword ptr [rip + {real}]",
-        // Aligned like a sample: is there one on such a page?
-        "2:",
-        "mov eax, edi",
-        "shr eax, 12",
-        "and eax, {places}",
-        "lea rcx, [rip + {maybe}]",
-        "cmp byte ptr [rcx + rax], 0",
-        "je 1b",
-        "jmp {slow}",
-    ]
-        mask = sym MASK,
-        real = sym REAL_FREE,
-        places = const FILTER - 1,
-        maybe = sym MAYBE,
-        slow = sym free_marked,
-    )
-}
-
-#[unsafe(naked)]
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot")]
+#[unsafe(link_section = ".text.hot.heap")]
 pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
     stub_asm!([
         "mov rax, rdi",
         "mul rsi",
+        // Overflowing products are the allocator's to refuse.
         "jo 2f",
         "mov rcx, qword ptr [rip + memguard_tls@GOTTPOFF]",
         "sub qword ptr fs:[rcx], rax",
-        "jb 3f",
-        // Overflowing products are the allocator's to refuse.
+        "jb {out}",
         "2:",
         "jmp qword ptr [rip + {next}]",
-        "3:",
-        "mov rdx, rsp",
-        "mov rcx, rbp",
-        "jmp {slow}",
-    ] next = sym NEXT_CALLOC, slow = sym calloc_counted_out)
+        ".p2align 5",
+    ] next = sym NEXT_CALLOC, out = sym calloc_out)
 }
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot")]
+#[unsafe(link_section = ".text.hot.heap")]
+pub unsafe extern "C" fn free(_block: Pointer) {
+    stub_asm!([
+        "test qword ptr [rip + {mask}], rdi",
+        "jz {aligned}",
+        "jmp qword ptr [rip + {real}]",
+        ".p2align 5",
+    ] mask = sym MASK, aligned = sym free_aligned, real = sym REAL_FREE)
+}
+
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.hot.heap")]
+pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
+    stub_asm!([
+        "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
+        "sub qword ptr fs:[rax], rdi",
+        "jb {out}",
+        "jmp qword ptr [rip + {next}]",
+        ".p2align 3",
+    ] next = sym NEXT_MALLOC, out = sym malloc_out)
+}
+
+#[unsafe(naked)]
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".text.hot.heap")]
 pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
-        "jz 4f",
-        "1:",
+        "jz {aligned}",
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
         "sub qword ptr fs:[rax], rsi",
-        "jb 3f",
+        "jb {out}",
         "jmp qword ptr [rip + {next}]",
-        "4:",
+        ".p2align 5",
+    ]
+        mask = sym MASK,
+        aligned = sym realloc_aligned,
+        next = sym NEXT_REALLOC,
+        out = sym realloc_out,
+    )
+}
+
+/// Aligned like a sample: is there one on such a page?
+#[unsafe(naked)]
+unsafe extern "C" fn free_aligned() {
+    stub_asm!([
         "mov eax, edi",
         "shr eax, 12",
         "and eax, {places}",
         "lea rcx, [rip + {maybe}]",
         "cmp byte ptr [rcx + rax], 0",
-        "je 1b",
+        "jne {slow}",
+        "jmp qword ptr [rip + {real}]",
+    ]
+        places = const FILTER - 1,
+        maybe = sym MAYBE,
+        slow = sym free_marked,
+        real = sym REAL_FREE,
+    )
+}
+
+#[unsafe(naked)]
+unsafe extern "C" fn realloc_aligned() {
+    stub_asm!([
+        "mov eax, edi",
+        "shr eax, 12",
+        "and eax, {places}",
+        "lea rcx, [rip + {maybe}]",
+        "cmp byte ptr [rcx + rax], 0",
+        "jne 2f",
+        "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
+        "sub qword ptr fs:[rax], rsi",
+        "jb {out}",
+        "jmp qword ptr [rip + {next}]",
+        "2:",
         "mov rdx, rsp",
         "mov rcx, rbp",
         "jmp {marked}",
-        "3:",
-        "mov rdx, rsp",
-        "mov rcx, rbp",
-        "jmp {slow}",
     ]
-        mask = sym MASK,
-        next = sym NEXT_REALLOC,
         places = const FILTER - 1,
         maybe = sym MAYBE,
+        out = sym realloc_out,
+        next = sym NEXT_REALLOC,
         marked = sym realloc_marked,
-        slow = sym realloc_counted_out,
     )
 }
 
@@ -210,7 +223,8 @@ crate::interpose::stubs! {
     pvalloc(1) => pvalloc_hook;
 }
 
-/// Straight-through stubs that every allocation of deep mode goes by.
+/// Stubs that only add the caller: of allocations that are counted out, and of
+/// every one in deep mode.
 macro_rules! every_one {
     ($name:ident, $to:ident, $sp:literal, $bp:literal) => {
         #[unsafe(naked)]
@@ -224,6 +238,9 @@ macro_rules! every_one {
     };
 }
 
+every_one!(malloc_out, malloc_counted_out, "rsi", "rdx");
+every_one!(calloc_out, calloc_counted_out, "rdx", "rcx");
+every_one!(realloc_out, realloc_counted_out, "rdx", "rcx");
 every_one!(malloc_each, malloc_recorded, "rsi", "rdx");
 every_one!(calloc_each, calloc_recorded, "rdx", "rcx");
 every_one!(realloc_each, realloc_sampled, "rdx", "rcx");
@@ -486,7 +503,11 @@ fn marked(size: usize) -> Option<Pointer> {
     if !mode::aligning() {
         return None;
     }
-    let block = real_memalign(MARK, size.max(OUT_OF_CACHE));
+    let kept = || stash::take().unwrap_or_else(|| real_memalign(MARK, OUT_OF_CACHE));
+    let block = match size <= OUT_OF_CACHE && stash::pays() {
+        true => kept(),
+        false => real_memalign(MARK, size.max(OUT_OF_CACHE)),
+    };
     (!block.is_null()).then_some(block)
 }
 
@@ -552,15 +573,37 @@ pub extern "C" fn free_marked(block: Pointer) {
     if block.is_null() || early::holds(block) {
         return;
     }
-    if let Some(segment) = live::segment() {
-        forget(segment, block);
+    let known = forget(block);
+    if known && is_small_sample(block) {
+        if let Some(out) = stash::keep(block) {
+            real_free(out);
+        }
+        return;
     }
+    free_again(block);
     real_free(block);
 }
 
-fn forget(segment: &Segment, block: Pointer) {
-    if blocks::may_be_known(block as u64) {
-        blocks::died(segment, block as u64);
+/// Takes out the row of a block that is about to be freed. True if it had one.
+fn forget(block: Pointer) -> bool {
+    let segment = live::segment().filter(|_| blocks::may_be_known(block as u64));
+    segment.is_some_and(|segment| blocks::died(segment, block as u64))
+}
+
+/// Whether a block is such as [`marked`] makes for small samples.
+fn is_small_sample(block: Pointer) -> bool {
+    // SAFETY: malloc_usable_size(3), a block that is in use yet.
+    let size = || real::malloc_usable_size::get().map_or(0, |real| unsafe { real(block) });
+    stash::pays()
+        && mode::is_marked(block as u64)
+        && (OUT_OF_CACHE..OUT_OF_CACHE + ODD).contains(&size())
+}
+
+/// A block that was freed before and kept since: now it is freed in truth, and
+/// the allocator sees what the program does with it next.
+fn free_again(block: Pointer) {
+    if stash::let_go(block) {
+        real_free(block);
     }
 }
 
@@ -619,6 +662,7 @@ fn moved(block: Pointer, size: usize, sampled_by: Option<Caller>) -> Pointer {
     let row = known
         .and_then(|segment| blocks::remove(segment, block as u64))
         .flatten();
+    free_again(block);
     let fresh = real_realloc(block, size);
     if let (Some(segment), Some(row)) = (segment, &row) {
         match fresh.is_null() && size != 0 {
@@ -797,10 +841,15 @@ pub unsafe extern "C" fn malloc_usable_size(block: Pointer) -> usize {
 
 /// Removes the row of a block that another function than free will free.
 pub fn before_free(block: Pointer) -> Pointer {
-    if let Some(segment) = live::segment() {
-        forget(segment, block);
-    }
+    forget(block);
     block
+}
+
+/// Frees what was kept for further samples.
+pub fn free_kept() {
+    while let Some(block) = stash::take() {
+        real_free(block);
+    }
 }
 
 pub mod real {

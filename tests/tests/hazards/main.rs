@@ -23,6 +23,7 @@ mod fork;
 mod fork_in_handler;
 mod hangup;
 mod heap_edges;
+mod kept_blocks;
 mod limits;
 mod mailbox;
 mod mlock;
