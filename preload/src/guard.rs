@@ -24,6 +24,17 @@ pub fn leave() {
     tls::block().guard = 0;
 }
 
+/// Does something rare that no signal handler may come upon on this thread,
+/// where system calls are allowed.
+pub fn undisturbed<R>(work: impl FnOnce() -> R) -> R {
+    let before = (!live::frozen()).then(|| sys::block_signals(u64::MAX));
+    let done = work();
+    if let Some(before) = before {
+        sys::block_signals(before);
+    }
+    done
+}
+
 /// Whether the hook that entered at `guard` can be there no more. A signal
 /// handler's alternate stack may lie above it, in an outer frame.
 fn abandoned(guard: usize, stack_pointer: usize) -> bool {

@@ -4,6 +4,7 @@
 //! `_dl_find_object` without a lock or memory, so nothing here waits for the
 //! loader, and start-up does not pay for libraries that never matter.
 
+use crate::guard::undisturbed;
 use crate::segment::Segment;
 use crate::{clock, elf, live, who};
 use core::ffi::{CStr, c_char, c_void};
@@ -162,13 +163,16 @@ fn id_of(segment: &Segment, module: &Module) -> Option<u16> {
     if let Some(known) = known {
         return Some(known.id.load(Ordering::Relaxed) as u16);
     }
-    if ENTERING.swap(true, Ordering::Acquire) {
-        return None;
-    }
-    make_room(segment);
-    let id = enter(segment, module);
-    ENTERING.store(false, Ordering::Release);
-    id
+    // A handler that leaves by longjmp would leave it entering for good.
+    undisturbed(|| {
+        if ENTERING.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        make_room(segment);
+        let id = enter(segment, module);
+        ENTERING.store(false, Ordering::Release);
+        id
+    })
 }
 
 impl Known {

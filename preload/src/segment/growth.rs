@@ -1,6 +1,7 @@
 //! Making more of a segment real, and adding extents to it.
 
 use super::{ALL_REAL, CHUNK, SECTIONS, Segment};
+use crate::guard::undisturbed;
 use crate::{cgroup, clock, live, sys};
 use core::sync::atomic::Ordering;
 use shm_protocol::codes::{Counter, Section, note};
@@ -110,19 +111,21 @@ impl Segment {
     /// The rows to add follow from those there are, seen by one thread.
     pub(super) fn grow_by(&self, section: Section, more: impl Fn(usize) -> usize) -> bool {
         let runs = self.runs(section);
-        if !live::owned() || self.resting() || runs.growing.swap(true, Ordering::Acquire) {
+        let growing = || runs.growing.load(Ordering::Relaxed);
+        if !live::owned() || self.resting() || growing() {
             return false;
         }
         // A handler that leaves by longjmp would leave it growing for good.
-        let signals = (!live::frozen()).then(|| sys::block_signals(u64::MAX));
-        let rows = more(self.rows(section) as usize);
-        self.reserve(section, rows * layout::row_bytes(section));
-        let grown = self.add_run(section, rows);
-        runs.growing.store(false, Ordering::Release);
-        if let Some(signals) = signals {
-            sys::block_signals(signals);
-        }
-        grown
+        undisturbed(|| {
+            if runs.growing.swap(true, Ordering::Acquire) {
+                return false;
+            }
+            let rows = more(self.rows(section) as usize);
+            self.reserve(section, rows * layout::row_bytes(section));
+            let grown = self.add_run(section, rows);
+            runs.growing.store(false, Ordering::Release);
+            grown
+        })
     }
 
     /// Whoever is growing already is left alone.
