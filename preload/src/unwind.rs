@@ -47,6 +47,8 @@ struct Rule {
     key: u64,
     frame: u64,
     step: Step,
+    /// Segment that `frame` belongs to.
+    epoch: u32,
 }
 
 /// Direct-mapped rules of a thread. Zeroed memory is an empty cache.
@@ -58,27 +60,30 @@ pub struct RuleCache {
 }
 
 impl RuleCache {
-    /// Forgets everything when modules came or went, or after a fork, and
-    /// says whether it did.
+    /// Forgets everything when modules came or went. A forked child keeps the
+    /// steps, which took reading unwind tables, and names its frames anew. Says
+    /// whether anything changed.
     fn refresh(&mut self) -> bool {
         let now = (modules::generation(), crate::live::epoch());
-        if (self.generation, self.epoch) == now {
-            return false;
-        }
+        let before = (self.generation, self.epoch);
         (self.generation, self.epoch) = now;
-        self.rules
-            .iter_mut()
-            .for_each(|rule| *rule = core::mem::MaybeUninit::zeroed());
-        true
+        if before.0 != now.0 {
+            self.rules
+                .iter_mut()
+                .for_each(|rule| *rule = core::mem::MaybeUninit::zeroed());
+        }
+        before != now
     }
 
     fn rule(&mut self, segment: Option<&Segment>, pc: usize, exact: bool) -> Rule {
         let key = (pc as u64) << 1 | u64::from(exact);
         let at = &mut self.rules[(pc ^ pc >> 8) % RULES];
-        // SAFETY: the key is a plain word, zero in an empty entry.
-        let found = unsafe { (*at.as_ptr()).key };
-        if found != key {
-            let made = make_rule(segment, key, pc, exact);
+        // SAFETY: plain words, the key zero in an empty entry.
+        let (found, epoch) = unsafe { ((*at.as_ptr()).key, (*at.as_ptr()).epoch) };
+        if found != key || epoch != self.epoch {
+            // SAFETY: an entry with a key was written whole.
+            let kept = (found == key).then(|| unsafe { (*at.as_ptr()).step });
+            let made = make_rule(segment, (key, self.epoch), (pc, exact), kept);
             // A signal handler may leave by longjmp while this is written:
             // the key comes last.
             at.write(Rule { key: 0, ..made });
@@ -92,20 +97,26 @@ impl RuleCache {
 }
 
 #[cold]
-fn make_rule(segment: Option<&Segment>, key: u64, pc: usize, exact: bool) -> Rule {
+fn make_rule(
+    segment: Option<&Segment>,
+    (key, epoch): (u64, u32),
+    (pc, exact): (usize, bool),
+    kept: Option<Step>,
+) -> Rule {
     // A return address may lie behind the calling function's last byte.
     let address = if exact { pc } else { pc.wrapping_sub(1) };
-    match modules::find(address) {
-        Some(module) => Rule {
-            key,
-            frame: segment.map_or(0, |segment| modules::frame(segment, &module, address)),
-            step: cfi::step(module.eh_frame_header, address),
-        },
-        None => Rule {
-            key,
-            frame: Frame::Raw(address as u64).pack(),
-            step: Step::None,
-        },
+    let (frame, step) = match modules::find(address) {
+        Some(module) => (
+            segment.map_or(0, |segment| modules::frame(segment, &module, address)),
+            kept.unwrap_or_else(|| cfi::step(module.eh_frame_header, address)),
+        ),
+        None => (Frame::Raw(address as u64).pack(), Step::None),
+    };
+    Rule {
+        key,
+        frame,
+        step,
+        epoch,
     }
 }
 
