@@ -1,6 +1,6 @@
 //! What `memguard` says, as JSON: the one place that knows its fields.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
@@ -14,9 +14,17 @@ pub fn memguard(args: &[&str], folder: &Path) -> Output {
     command
         .args(args)
         .env("MEMGUARD_DIR", folder)
-        .env("MEMGUARD_STATE", folder.join("state"))
+        .env("MEMGUARD_STATE", state_in(folder))
         .env_remove("LD_PRELOAD");
     command.output().expect("the command line can be started")
+}
+
+/// Where what is learned goes. Programs without the library have no folder.
+fn state_in(folder: &Path) -> PathBuf {
+    match folder.is_absolute() {
+        true => folder.join("state"),
+        false => artifacts::workspace().join("target/state"),
+    }
 }
 
 /// The JSON that a verb prints about a target.
