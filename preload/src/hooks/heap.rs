@@ -70,7 +70,7 @@ static REAL_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_m
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.heap")]
+#[unsafe(link_section = ".text.hot.often")]
 pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
     stub_asm!([
         "mov rax, rdi",
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.heap")]
+#[unsafe(link_section = ".text.hot.often")]
 pub unsafe extern "C" fn free(_block: Pointer) {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
@@ -100,7 +100,7 @@ pub unsafe extern "C" fn free(_block: Pointer) {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.heap")]
+#[unsafe(link_section = ".text.hot.often")]
 pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
     stub_asm!([
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
@@ -113,7 +113,7 @@ pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.heap")]
+#[unsafe(link_section = ".text.hot.often")]
 pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",

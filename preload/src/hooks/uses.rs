@@ -319,8 +319,8 @@ macro_rules! body {
 /// `often` used ones have their ways on side by side.
 macro_rules! uses {
     (often { $($often:ident($($how_often:tt)*);)* } $($name:ident($($how:tt)*);)*) => {
-        $(use_stub!($often, ".data.hot.first", $($how_often)*);)*
-        $(use_stub!($name, ".data.hot", $($how)*);)*
+        $(use_stub!($often, ".text.hot.often", ".data.hot.first", $($how_often)*);)*
+        $(use_stub!($name, ".text.hot", ".data.hot", $($how)*);)*
 
         /// Finds all originals now, so that no stub looks one up later.
         pub extern "C" fn resolve_all() {
@@ -330,9 +330,9 @@ macro_rules! uses {
     };
 }
 
-/// One stub, its way on in this section.
+/// One stub, in this section, and its way on in that one.
 macro_rules! use_stub {
-    ($name:ident, $section:literal, $($how:tt)*) => {
+    ($name:ident, $text:literal, $section:literal, $($how:tt)*) => {
         mod $name {
             use super::*;
 
@@ -341,7 +341,7 @@ macro_rules! use_stub {
 
             #[unsafe(naked)]
             #[unsafe(no_mangle)]
-            #[unsafe(link_section = ".text.hot")]
+            #[unsafe(link_section = $text)]
             pub unsafe extern "C" fn $name() {
                 body!($($how)*, NEXT)
             }
@@ -522,6 +522,17 @@ uses! {
     sleep(none);
     thrd_sleep(none);
 }
+
+/// Starts a page with the stubs that are used often: one page of code, if this
+/// comes first among them, as its name has it.
+#[unsafe(naked)]
+#[unsafe(link_section = ".text.hot.often")]
+unsafe extern "C" fn page_begins() {
+    stub_asm!([".balign 4096", "ud2"])
+}
+
+#[used]
+static PAGE_BEGINS: unsafe extern "C" fn() = page_begins;
 
 fn resolve(next: &AtomicPtr<c_void>, name: &'static str) {
     let name = CStr::from_bytes_with_nul(name.as_bytes()).unwrap_or_default();
