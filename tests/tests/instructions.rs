@@ -15,7 +15,7 @@ const MOST_PER_PAIR: f64 = 16.0;
 
 /// What open and close of one file may cost together, from 20 frames deep: a
 /// tenth above what was measured when this was written.
-const MOST_PER_OPEN_AND_CLOSE: f64 = 700.0;
+const MOST_PER_OPEN_AND_CLOSE: f64 = 530.0;
 
 /// What stamping may add to a read: the stub's ten, and its share of looking
 /// at the clock.
