@@ -59,6 +59,10 @@ static NEXT_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(posix_memalign_ea
 #[unsafe(link_section = ".data.hot.first")]
 static REAL_FREE: AtomicPtr<c_void> = AtomicPtr::new(boot_free as *mut c_void);
 
+/// Until the allocator is known, a function that looks for it.
+#[unsafe(link_section = ".data.hot.first")]
+static NEXT_USABLE_SIZE: AtomicPtr<c_void> = AtomicPtr::new(usable_size as *mut c_void);
+
 static REAL_MALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_CALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_REALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
@@ -335,6 +339,9 @@ pub fn set_real([malloc, calloc, realloc, memalign, posix_memalign]: [Pointer; 5
     REAL_MEMALIGN.store(memalign, Ordering::Relaxed);
     REAL_POSIX_MEMALIGN.store(posix_memalign, Ordering::Relaxed);
     REAL_FREE.store(free, Ordering::Release);
+    if let Some(function) = real::malloc_usable_size::get() {
+        NEXT_USABLE_SIZE.store(function as Pointer, Ordering::Relaxed);
+    }
     set_path(Path::Through);
 }
 
@@ -829,9 +836,21 @@ extern "C" fn pvalloc_hook(size: usize, sp: usize, bp: usize) -> Pointer {
     }
 }
 
-/// Counts only what the allocator answers; early memory has none.
+/// redis asks for each block it takes or frees. Early memory, which the
+/// allocator knows nothing of, comes in whole pages.
+#[unsafe(naked)]
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn malloc_usable_size(block: Pointer) -> usize {
+#[unsafe(link_section = ".text.hot.heap")]
+pub unsafe extern "C" fn malloc_usable_size(_block: Pointer) -> usize {
+    stub_asm!([
+        "test edi, 4095",
+        "jz {of_page}",
+        "jmp qword ptr [rip + {next}]",
+        ".p2align 5",
+    ] of_page = sym usable_size, next = sym NEXT_USABLE_SIZE)
+}
+
+extern "C" fn usable_size(block: Pointer) -> usize {
     if early::holds(block) {
         return early::size_of(block);
     }
