@@ -14,6 +14,7 @@
 //! What is closed here is claimed first ([`shm_protocol::fds::FdRow::claim`]):
 //! of two that close a number at once, one makes the call (I5).
 
+use crate::guard::undisturbed;
 use crate::hooks::timers;
 use crate::page::PAGE;
 use crate::retire::{self, Wish};
@@ -57,13 +58,13 @@ pub fn look(segment: &Segment) {
     if !may || sys::getpid() != segment.header().pid.load(Ordering::Relaxed) {
         return;
     }
-    let signals = sys::block_signals(u64::MAX);
-    let executing = &PAGE.executing;
-    if executing.swap(1, Ordering::Acquire) == 0 {
-        slice(segment);
-        executing.store(0, Ordering::Release);
-    }
-    sys::block_signals(signals);
+    undisturbed(|| {
+        let executing = &PAGE.executing;
+        if executing.swap(1, Ordering::Acquire) == 0 {
+            slice(segment);
+            executing.store(0, Ordering::Release);
+        }
+    });
 }
 
 fn slice(segment: &Segment) {

@@ -406,8 +406,9 @@ impl Segment {
     pub fn quick_row<T>(&self, quick: Quick, row: u64) -> Option<&'static T> {
         let run = &self.quick[quick as usize].0[quick.bit(row) % 64];
         let zero = run.load(Ordering::Acquire).cast::<T>();
-        // SAFETY: `add_run` stores a run only when all of it is real; it covers
-        // every row with this bit, and runs are never unmapped.
+        // SAFETY: `add_run` stores a run only when it lies in the base mapping; it
+        // covers every row with this bit, and runs are never unmapped. Its rows are
+        // real, those of sites before their numbers are handed out.
         (!zero.is_null()).then(|| unsafe { &*zero.wrapping_add(row as usize) })
     }
 

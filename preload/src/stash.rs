@@ -76,8 +76,7 @@ pub fn keep(block: Block) -> Option<Block> {
     Some(out)
 }
 
-/// Takes this very block out, if it is here: it is freed once too often, or all
-/// are to go.
+/// Takes this very block out, if it is here: it is freed once too often.
 pub fn let_go(block: Block) -> bool {
     KEPT.iter()
         .any(|place| place.load(Ordering::Relaxed) == block && leave(place, block))

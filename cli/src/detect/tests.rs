@@ -326,6 +326,17 @@ fn what_was_made_at_once_long_ago_is_held() {
     }
 }
 
+/// The other end of the socket pushed last hangs up.
+fn shut_last(snapshot: &mut Snapshot) -> &mut SocketFact {
+    let last = snapshot.descriptors.last_mut();
+    let fact = last.and_then(|open| open.fact.as_mut());
+    let fact = fact.expect("just pushed");
+    fact.blocked = Some(false);
+    let socket = fact.socket.as_mut().expect("a socket");
+    (socket.state, socket.send_queue) = (Some("CLOSE_WAIT".into()), Some(0));
+    socket
+}
+
 /// The servers at the other ends hang up on idle connections of a pool, which
 /// replaces them at its next use.
 #[test]
@@ -334,14 +345,7 @@ fn a_pool_whose_peers_hung_up_is_no_leak() {
     let pool = site(&mut snapshot, Kind::Sockets, 5_000);
     let shut = |snapshot: &mut Snapshot, born_ms| {
         hold(snapshot, pool, born_ms, Some(HOUR_MS - born_ms));
-        let fact = snapshot
-            .descriptors
-            .last_mut()
-            .and_then(|open| open.fact.as_mut());
-        let fact = fact.expect("just pushed");
-        fact.blocked = Some(false);
-        let socket = fact.socket.as_mut().expect("a socket");
-        (socket.state, socket.send_queue) = (Some("CLOSE_WAIT".into()), Some(0));
+        let socket = shut_last(snapshot);
         socket.heard_ms = Some(HOUR_MS - born_ms);
     };
     (0..10).for_each(|at| shut(&mut snapshot, at * 1_000));
@@ -366,14 +370,7 @@ fn what_is_proven_does_not_depend_on_when_one_looks() {
     births.sort_unstable();
     for born_ms in births.into_iter().map(|at| begun_ms + at) {
         hold(&mut snapshot, leaky, born_ms, None);
-        let fact = snapshot
-            .descriptors
-            .last_mut()
-            .and_then(|open| open.fact.as_mut());
-        let fact = fact.expect("just pushed");
-        fact.blocked = Some(false);
-        let socket = fact.socket.as_mut().expect("a socket");
-        (socket.state, socket.send_queue) = (Some("CLOSE_WAIT".into()), Some(0));
+        let socket = shut_last(&mut snapshot);
         (socket.sent_ms, socket.heard_ms) = (Some(HOUR_MS - born_ms), Some(HOUR_MS - born_ms));
     }
     let wanted = Wanted {

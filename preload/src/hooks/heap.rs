@@ -74,7 +74,7 @@ static REAL_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_m
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.often")]
+#[unsafe(link_section = ".text.hot.heap")]
 pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
     stub_asm!([
         "mov rax, rdi",
@@ -92,7 +92,7 @@ pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.often")]
+#[unsafe(link_section = ".text.hot.heap")]
 pub unsafe extern "C" fn free(_block: Pointer) {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn free(_block: Pointer) {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.often")]
+#[unsafe(link_section = ".text.hot.heap")]
 pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
     stub_asm!([
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
@@ -117,7 +117,7 @@ pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.often")]
+#[unsafe(link_section = ".text.hot.heap")]
 pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
@@ -126,7 +126,7 @@ pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
         "sub qword ptr fs:[rax], rsi",
         "jb {out}",
         "jmp qword ptr [rip + {next}]",
-        ".p2align 5",
+        ".p2align 6",
     ]
         mask = sym MASK,
         aligned = sym realloc_aligned,
@@ -135,15 +135,22 @@ pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     )
 }
 
+/// Compares with zero how many rows fall on the page of the first argument.
+macro_rules! look_at_page {
+    () => {
+        "mov eax, edi
+         shr eax, 12
+         and eax, {places}
+         lea rcx, [rip + {maybe}]
+         cmp byte ptr [rcx + rax], 0"
+    };
+}
+
 /// Aligned like a sample: is there one on such a page?
 #[unsafe(naked)]
 unsafe extern "C" fn free_aligned() {
     stub_asm!([
-        "mov eax, edi",
-        "shr eax, 12",
-        "and eax, {places}",
-        "lea rcx, [rip + {maybe}]",
-        "cmp byte ptr [rcx + rax], 0",
+        look_at_page!(),
         "jne {slow}",
         "jmp qword ptr [rip + {real}]",
     ]
@@ -157,11 +164,7 @@ unsafe extern "C" fn free_aligned() {
 #[unsafe(naked)]
 unsafe extern "C" fn realloc_aligned() {
     stub_asm!([
-        "mov eax, edi",
-        "shr eax, 12",
-        "and eax, {places}",
-        "lea rcx, [rip + {maybe}]",
-        "cmp byte ptr [rcx + rax], 0",
+        look_at_page!(),
         "jne 2f",
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
         "sub qword ptr fs:[rax], rsi",
@@ -510,11 +513,9 @@ fn marked(size: usize) -> Option<Pointer> {
     if !mode::aligning() {
         return None;
     }
-    let kept = || stash::take().unwrap_or_else(|| real_memalign(MARK, OUT_OF_CACHE));
-    let block = match size <= OUT_OF_CACHE && stash::pays() {
-        true => kept(),
-        false => real_memalign(MARK, size.max(OUT_OF_CACHE)),
-    };
+    let small = size <= OUT_OF_CACHE && stash::pays();
+    let kept = small.then(stash::take).flatten();
+    let block = kept.unwrap_or_else(|| real_memalign(MARK, size.max(OUT_OF_CACHE)));
     (!block.is_null()).then_some(block)
 }
 
@@ -840,13 +841,12 @@ extern "C" fn pvalloc_hook(size: usize, sp: usize, bp: usize) -> Pointer {
 /// allocator knows nothing of, comes in whole pages.
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
-#[unsafe(link_section = ".text.hot.heap")]
+#[unsafe(link_section = ".text.hot.often")]
 pub unsafe extern "C" fn malloc_usable_size(_block: Pointer) -> usize {
     stub_asm!([
         "test edi, 4095",
         "jz {of_page}",
         "jmp qword ptr [rip + {next}]",
-        ".p2align 5",
     ] of_page = sym usable_size, next = sym NEXT_USABLE_SIZE)
 }
 

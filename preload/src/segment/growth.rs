@@ -110,22 +110,29 @@ impl Segment {
 
     /// The rows to add follow from those there are, seen by one thread.
     pub(super) fn grow_by(&self, section: Section, more: impl Fn(usize) -> usize) -> bool {
-        let runs = self.runs(section);
-        let growing = || runs.growing.load(Ordering::Relaxed);
-        if !live::owned() || self.resting() || growing() {
+        let growing = &self.runs(section).growing;
+        if !live::owned() || self.resting() || growing.load(Ordering::Relaxed) {
             return false;
         }
         // A handler that leaves by longjmp would leave it growing for good.
         undisturbed(|| {
-            if runs.growing.swap(true, Ordering::Acquire) {
-                return false;
-            }
-            let rows = more(self.rows(section) as usize);
-            self.reserve(section, rows * layout::row_bytes(section));
-            let grown = self.add_run(section, rows);
-            runs.growing.store(false, Ordering::Release);
-            grown
+            self.alone(section, || {
+                let rows = more(self.rows(section) as usize);
+                self.reserve(section, rows * layout::row_bytes(section));
+                self.add_run(section, rows)
+            })
         })
+    }
+
+    /// Adds to a section that nobody else adds to meanwhile.
+    fn alone(&self, section: Section, add: impl FnOnce() -> bool) -> bool {
+        let growing = &self.runs(section).growing;
+        if growing.swap(true, Ordering::Acquire) {
+            return false;
+        }
+        let grown = add();
+        growing.store(false, Ordering::Release);
+        grown
     }
 
     /// Whoever is growing already is left alone.
@@ -216,13 +223,9 @@ impl Segment {
     }
 
     fn double_small(&self, section: Section) -> bool {
-        let runs = self.runs(section);
-        if runs.growing.swap(true, Ordering::Acquire) {
-            return false;
-        }
-        let grown = self.add_run(section, self.rows(section) as usize);
-        runs.growing.store(false, Ordering::Release);
-        grown
+        self.alone(section, || {
+            self.add_run(section, self.rows(section) as usize)
+        })
     }
 
     pub(super) fn add_run(&self, section: Section, rows: usize) -> bool {
