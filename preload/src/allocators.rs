@@ -63,7 +63,6 @@ pub fn give_back() -> Option<Result<u64, i32>> {
     unsafe {
         match code {
             Allocator::Glibc => {
-                crate::hooks::heap::free_kept();
                 let trim = core::mem::transmute::<*mut c_void, Trim>(function);
                 Some(Ok(trim(0) as u64))
             }

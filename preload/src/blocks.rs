@@ -1,11 +1,11 @@
 //! Live heap blocks: entering and removing rows, over all levels.
 
-use crate::mode;
 use crate::segment::Segment;
 use crate::unwind::Caller;
 use crate::{clock, emit, sites, thread};
+use crate::{marks, mode};
 use core::sync::atomic::{AtomicU8, Ordering};
-use shm_protocol::codes::{Counter, Kind, Section};
+use shm_protocol::codes::{Counter, Kind, Section, heap_flag};
 use shm_protocol::heap::{HeapBucket, HeapRow, Inserted, bucket_of};
 use shm_protocol::ring::Action;
 use shm_protocol::sites::Amount;
@@ -131,14 +131,17 @@ fn is_block(address: u64) -> bool {
 }
 
 fn insert(segment: &Segment, address: u64, row: &HeapRow) -> bool {
-    if is_block(address) {
-        filter_add(address);
+    if !is_block(address) {
+        return insert_somewhere(segment, address, row);
     }
-    let entered = insert_somewhere(segment, address, row);
-    if !entered && is_block(address) {
+    let unmarked = !marks::is_marked(address);
+    let flags = if unmarked { heap_flag::UNMARKED } else { 0 };
+    filter_add(address);
+    let entered = insert_somewhere(segment, address, &HeapRow { flags, ..*row });
+    if !entered {
         filter_remove(address);
-    } else if is_block(address) && !mode::is_marked(address) {
-        mode::unaligned_born();
+    } else if unmarked {
+        mode::unmarked_born();
     }
     entered
 }
@@ -198,25 +201,27 @@ fn add_level(segment: &Segment, last: usize) {
 pub fn remove(segment: &Segment, address: u64) -> Option<Option<HeapRow>> {
     let found = (0..segment.run_count(Section::Heap))
         .find_map(|level| bucket(segment, level, address, false)?.remove(address));
-    if found.is_some() && is_block(address) {
+    if let Some(row) = found.as_ref().filter(|_| is_block(address)) {
         filter_remove(address);
-        if !mode::is_marked(address) {
-            mode::unaligned_died();
+        // A torn row does not say, but the block does.
+        let unmarked = match row {
+            Some(row) => row.flags & heap_flag::UNMARKED != 0,
+            None => !marks::is_marked(address),
+        };
+        if unmarked {
+            mode::unmarked_died();
         }
     }
     found
 }
 
-/// Removes the row of a block that is about to be freed, if it has one. True
-/// when it had.
-pub fn died(segment: &Segment, address: u64) -> bool {
-    let found = remove(segment, address);
-    match &found {
-        Some(Some(row)) => count_death(segment, address, row),
+/// Removes the row of a block that is about to be freed, if it has one.
+pub fn died(segment: &Segment, address: u64) {
+    match remove(segment, address) {
+        Some(Some(row)) => count_death(segment, address, &row),
         Some(None) => segment.count(Counter::Unsure, 1),
         None => {}
     }
-    matches!(found, Some(Some(_)))
 }
 
 /// Counts the death of a block whose row was removed.

@@ -5,8 +5,9 @@
 //! from [`early`].
 
 use crate::hooks::heap;
+use crate::marks::{self, Marking};
 use crate::segment::Segment;
-use crate::{allocators, clock, config, live, mode, modules, sys, thread, unwind};
+use crate::{allocators, clock, config, live, modules, sys, thread, unwind};
 use core::ffi::{CStr, c_char, c_void};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use shm_protocol::codes::{Section, note};
@@ -125,18 +126,16 @@ fn find_allocator() -> bool {
     true
 }
 
-/// Sampled blocks are aligned only if one allocator does it all.
+/// Sampled blocks are marked only if one allocator does it all.
 fn choose_marking(malloc: *mut c_void, free: *mut c_void, memalign: *mut c_void) {
-    let aligning = same_object(malloc, free) && same_object(malloc, memalign);
-    let glibc = next(c"gnu_get_libc_version");
-    // glibc's blocks with a mapping of their own start 16 bytes into a page.
-    let mask = if same_object(malloc, glibc) {
-        0xFEF
-    } else {
-        0xFFF
-    };
-    mode::set_marking(aligning, mask);
-    heap::look_at_marked(if aligning { mask } else { 0 }, || true);
+    let one = same_object(malloc, free) && same_object(malloc, memalign);
+    let glibc = same_object(malloc, next(c"gnu_get_libc_version"));
+    marks::choose(match (one, glibc) {
+        (false, _) => Marking::None,
+        (true, false) => Marking::ByPage,
+        (true, true) => Marking::BySize,
+    });
+    heap::look_at_marked(marks::mask(), || true);
 }
 
 /// Where the object that holds `function` is mapped, 0 when unknown.

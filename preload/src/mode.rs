@@ -6,8 +6,8 @@
 
 use crate::hooks::heap;
 use crate::segment::Segment;
-use crate::{allocators, boot, config, execute, live, stamps};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::{allocators, boot, config, execute, live, marks, stamps};
+use core::sync::atomic::{AtomicU64, Ordering};
 use shm_protocol::codes::{Mode, Policy, note};
 use shm_protocol::mailbox::mail;
 use shm_protocol::weight::Class;
@@ -15,12 +15,8 @@ use shm_protocol::weight::Class;
 /// What [`tick`] returns while nothing is recorded.
 pub const OFF: u32 = Mode::Off as u32;
 
-/// Rows whose block is not aligned: free must look every pointer up.
-static UNALIGNED: AtomicU64 = AtomicU64::new(0);
-/// Sampled blocks can be marked by their alignment.
-static ALIGNING: AtomicBool = AtomicBool::new(false);
-/// Mask for marked blocks of the allocator in use.
-static MARK_MASK: AtomicU64 = AtomicU64::new(0xFFF);
+/// Rows whose block has no mark: free must look every pointer up.
+static UNMARKED: AtomicU64 = AtomicU64::new(0);
 
 /// Class indexes in the header.
 const LIGHT_CLASS: u32 = 0;
@@ -28,41 +24,24 @@ const DEEP_CLASS: u32 = 1;
 /// What is never sampled: mappings.
 pub const EXACT_CLASS: u8 = 2;
 
-/// Tells whether sampled blocks can be page-aligned, and by which bits they
-/// are then known. From the constructor.
-pub fn set_marking(aligning: bool, mask: u64) {
-    ALIGNING.store(aligning, Ordering::Relaxed);
-    MARK_MASK.store(mask, Ordering::Relaxed);
-}
-
-/// Whether sampled blocks are to be page-aligned.
-pub fn aligning() -> bool {
-    ALIGNING.load(Ordering::Relaxed)
-}
-
-/// Whether free recognises `address` by its alignment.
-pub fn is_marked(address: u64) -> bool {
-    aligning() && address & MARK_MASK.load(Ordering::Relaxed) == 0
-}
-
-/// A row was entered that alignment does not give away.
-pub fn unaligned_born() {
-    UNALIGNED.fetch_add(1, Ordering::SeqCst);
+/// A row was entered whose block has no mark.
+pub fn unmarked_born() {
+    UNMARKED.fetch_add(1, Ordering::SeqCst);
     // Whoever made it one may not have come to this yet.
     heap::look_at_all();
 }
 
 /// Such a row was removed.
-pub fn unaligned_died() {
-    if UNALIGNED.fetch_sub(1, Ordering::SeqCst) == 1 {
+pub fn unmarked_died() {
+    if UNMARKED.fetch_sub(1, Ordering::SeqCst) == 1 {
         settle_mask();
     }
 }
 
 /// Mode and classes of a new segment.
 pub fn start(segment: &Segment) {
-    if UNALIGNED.load(Ordering::Relaxed) != 0 {
-        UNALIGNED.store(0, Ordering::Relaxed);
+    if UNMARKED.load(Ordering::Relaxed) != 0 {
+        UNMARKED.store(0, Ordering::Relaxed);
     }
     let header = segment.header();
     let light = match config::light_rate_ppb() {
@@ -83,7 +62,7 @@ pub fn start(segment: &Segment) {
         .store(allocators::code(), Ordering::Relaxed);
     if !boot::heap_is_ours() {
         segment.note(note::STATIC_ALLOCATOR);
-    } else if !aligning() {
+    } else if !marks::possible() {
         segment.note(note::FOREIGN_ALLOCATOR);
     }
     apply(
@@ -181,7 +160,7 @@ fn apply(segment: &Segment, mode: Mode) {
         _ if before == OFF => stamps::open(segment),
         _ => {}
     }
-    if left_deep && mode == Mode::Light && UNALIGNED.load(Ordering::Relaxed) > 0 {
+    if left_deep && mode == Mode::Light && UNMARKED.load(Ordering::Relaxed) > 0 {
         segment.note(note::DEEP_ROWS_KEPT);
     }
     let by_rate = matches!(class(segment).1, Class::Rate(_));
@@ -202,10 +181,10 @@ fn settle_mask() {
     };
     let marked_only = || {
         segment.header().mode.load(Ordering::SeqCst) != Mode::Deep as u32
-            && UNALIGNED.load(Ordering::SeqCst) == 0
+            && UNMARKED.load(Ordering::SeqCst) == 0
     };
     if marked_only() {
-        heap::look_at_marked(MARK_MASK.load(Ordering::Relaxed), marked_only);
+        heap::look_at_marked(marks::mask(), marked_only);
     } else {
         heap::look_at_all();
     }

@@ -230,6 +230,8 @@ pub mod heap_flag {
     pub const WATCHED: u16 = 1 << 1;
     /// No stack could be taken.
     pub const NO_STACK: u16 = 1 << 2;
+    /// The block has no mark that free would know it by.
+    pub const UNMARKED: u16 = 1 << 3;
 }
 
 /// Flags of a descriptor row.

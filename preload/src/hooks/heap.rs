@@ -1,17 +1,14 @@
 //! The allocator family.
 //!
-//! The fast paths are four and three instructions: count the bytes down and
-//! jump on, or test the pointer's alignment and jump on. Sampled blocks are
-//! page-aligned by memalign where malloc, free and memalign are of one
-//! allocator, so that free knows them without looking anything up; blocks
-//! that glibc maps by themselves end in 0x010 and are known by that. Small
-//! ones that were freed serve again ([`crate::stash`]).
+//! The fast paths are four and five instructions: count the bytes down and
+//! jump on, or test the pointer and the size before the block and jump on.
+//! Sampled blocks are made so that these give them away ([`crate::marks`]).
 
 use crate::blocks::{self, FILTER, MAYBE};
 use crate::boot::{self, early};
 use crate::interpose::stub_asm;
 use crate::unwind::Caller;
-use crate::{clock, live, mode, sample, stash};
+use crate::{clock, live, marks, mode, sample};
 use core::cell::Cell;
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -19,13 +16,13 @@ use shm_protocol::codes::Kind;
 
 type Pointer = *mut c_void;
 
-/// Alignment that marks a sampled block.
-const MARK: usize = 4096;
-/// Above glibc's largest cached size. A smaller sample, once freed, would be
-/// handed out again and again by the thread's cache, page-aligned as it is.
+/// Above what caches of threads hold. A smaller sample, once freed, would be
+/// handed out again and again, page-aligned as it is.
 const OUT_OF_CACHE: usize = 1040;
-/// What an allocator may add to that.
-const ODD: usize = 64;
+/// What malloc aligns by itself.
+const ALIGNED: usize = 16;
+/// Larger blocks are not touched just to be marked.
+const CLEAR_AT_MOST: usize = 1 << 16;
 /// Larger blocks are not moved just to be marked.
 const MOVE_AT_MOST: usize = 1 << 20;
 
@@ -69,8 +66,11 @@ static REAL_REALLOC: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 static REAL_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_mut());
 
-// The four that programs call all the time share two lines: what is rare lies
+// The four that programs call all the time share three lines: what is rare lies
 // elsewhere, and each ends where the next one may begin.
+//
+// Whatever the allocator, the eight bytes before a block that begins no page are
+// of the same page, and can be read.
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -96,10 +96,17 @@ pub unsafe extern "C" fn calloc(_count: usize, _size: usize) -> Pointer {
 pub unsafe extern "C" fn free(_block: Pointer) {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
-        "jz {aligned}",
+        "jz {looks}",
+        "test dword ptr [rdi - 8], {size_bits}",
+        "jz {looks}",
         "jmp qword ptr [rip + {real}]",
         ".p2align 5",
-    ] mask = sym MASK, aligned = sym free_aligned, real = sym REAL_FREE)
+    ]
+        mask = sym MASK,
+        size_bits = const marks::SIZE_BITS,
+        looks = sym free_looks,
+        real = sym REAL_FREE,
+    )
 }
 
 #[unsafe(naked)]
@@ -111,7 +118,7 @@ pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
         "sub qword ptr fs:[rax], rdi",
         "jb {out}",
         "jmp qword ptr [rip + {next}]",
-        ".p2align 3",
+        ".p2align 5",
     ] next = sym NEXT_MALLOC, out = sym malloc_out)
 }
 
@@ -121,7 +128,9 @@ pub unsafe extern "C" fn malloc(_size: usize) -> Pointer {
 pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     stub_asm!([
         "test qword ptr [rip + {mask}], rdi",
-        "jz {aligned}",
+        "jz {looks}",
+        "test dword ptr [rdi - 8], {size_bits}",
+        "jz {looks}",
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
         "sub qword ptr fs:[rax], rsi",
         "jb {out}",
@@ -129,7 +138,8 @@ pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
         ".p2align 6",
     ]
         mask = sym MASK,
-        aligned = sym realloc_aligned,
+        size_bits = const marks::SIZE_BITS,
+        looks = sym realloc_looks,
         next = sym NEXT_REALLOC,
         out = sym realloc_out,
     )
@@ -146,9 +156,9 @@ macro_rules! look_at_page {
     };
 }
 
-/// Aligned like a sample: is there one on such a page?
+/// Marked like a sample: is there one on such a page?
 #[unsafe(naked)]
-unsafe extern "C" fn free_aligned() {
+unsafe extern "C" fn free_looks() {
     stub_asm!([
         look_at_page!(),
         "jne {slow}",
@@ -162,7 +172,7 @@ unsafe extern "C" fn free_aligned() {
 }
 
 #[unsafe(naked)]
-unsafe extern "C" fn realloc_aligned() {
+unsafe extern "C" fn realloc_looks() {
     stub_asm!([
         look_at_page!(),
         "jne 2f",
@@ -508,14 +518,27 @@ extern "C" fn malloc_recorded(size: usize, sp: usize, bp: usize) -> Pointer {
     block
 }
 
-/// A block that free will know by its alignment.
+/// A block that free will know by its mark.
 fn marked(size: usize) -> Option<Pointer> {
-    if !mode::aligning() {
+    if !marks::possible() {
         return None;
     }
-    let small = size <= OUT_OF_CACHE && stash::pays();
-    let kept = small.then(stash::take).flatten();
-    let block = kept.unwrap_or_else(|| real_memalign(MARK, size.max(OUT_OF_CACHE)));
+    by_its_size(size, real_malloc).or_else(|| by_its_page(size))
+}
+
+/// One whose size gives it away, unless the allocator gave more than it was
+/// asked for: it does so where too little would be left over.
+fn by_its_size(size: usize, allocate: impl Fn(usize) -> Pointer) -> Option<Pointer> {
+    let block = allocate(marks::size_for(size)?);
+    if block.is_null() || marks::is_marked(block as u64) {
+        return (!block.is_null()).then_some(block);
+    }
+    real_free(block);
+    None
+}
+
+fn by_its_page(size: usize) -> Option<Pointer> {
+    let block = real_memalign(marks::PAGE, size.max(OUT_OF_CACHE));
     (!block.is_null()).then_some(block)
 }
 
@@ -550,22 +573,23 @@ extern "C" fn calloc_sampled(count: usize, size: usize, sp: usize, bp: usize) ->
     let Some(bytes) = count.checked_mul(size) else {
         return real_calloc(count, size);
     };
-    // Large blocks may come zeroed from the kernel: touching them is dear.
-    let block = if bytes <= MOVE_AT_MOST / 16 {
-        marked(bytes)
-    } else {
-        None
-    };
-    let block = match block {
-        Some(block) => {
-            // SAFETY: a fresh block of `bytes`.
-            unsafe { block.cast::<u8>().write_bytes(0, bytes) };
-            block
-        }
-        None => real_calloc(count, size),
-    };
+    let block = marks::possible().then(|| cleared(bytes)).flatten();
+    let block = block.unwrap_or_else(|| real_calloc(count, size));
     record(block, bytes, caller(sp, bp));
     block
+}
+
+/// A marked block of zeros. Large ones may come zeroed from the kernel:
+/// touching them is dear.
+fn cleared(bytes: usize) -> Option<Pointer> {
+    let by_size = by_its_size(bytes, |bytes| real_calloc(1, bytes));
+    if by_size.is_some() || bytes > CLEAR_AT_MOST {
+        return by_size;
+    }
+    let block = by_its_page(bytes)?;
+    // SAFETY: a fresh block of `bytes`.
+    unsafe { block.cast::<u8>().write_bytes(0, bytes) };
+    Some(block)
 }
 
 extern "C" fn calloc_recorded(count: usize, size: usize, sp: usize, bp: usize) -> Pointer {
@@ -581,37 +605,15 @@ pub extern "C" fn free_marked(block: Pointer) {
     if block.is_null() || early::holds(block) {
         return;
     }
-    let known = forget(block);
-    if known && is_small_sample(block) {
-        if let Some(out) = stash::keep(block) {
-            real_free(out);
-        }
-        return;
-    }
-    free_again(block);
+    forget(block);
     real_free(block);
 }
 
-/// Takes out the row of a block that is about to be freed. True if it had one.
-fn forget(block: Pointer) -> bool {
+/// Takes out the row of a block that is about to be freed.
+fn forget(block: Pointer) {
     let segment = live::segment().filter(|_| blocks::may_be_known(block as u64));
-    segment.is_some_and(|segment| blocks::died(segment, block as u64))
-}
-
-/// Whether a block is such as [`marked`] makes for small samples.
-fn is_small_sample(block: Pointer) -> bool {
-    // SAFETY: malloc_usable_size(3), a block that is in use yet.
-    let size = || real::malloc_usable_size::get().map_or(0, |real| unsafe { real(block) });
-    stash::pays()
-        && mode::is_marked(block as u64)
-        && (OUT_OF_CACHE..OUT_OF_CACHE + ODD).contains(&size())
-}
-
-/// A block that was freed before and kept since: now it is freed in truth, and
-/// the allocator sees what the program does with it next.
-fn free_again(block: Pointer) {
-    if stash::let_go(block) {
-        real_free(block);
+    if let Some(segment) = segment {
+        blocks::died(segment, block as u64);
     }
 }
 
@@ -670,8 +672,10 @@ fn moved(block: Pointer, size: usize, sampled_by: Option<Caller>) -> Pointer {
     let row = known
         .and_then(|segment| blocks::remove(segment, block as u64))
         .flatten();
-    free_again(block);
-    let fresh = real_realloc(block, size);
+    let fresh = match sampled_by {
+        Some(_) => grown(block, size),
+        None => real_realloc(block, size),
+    };
     if let (Some(segment), Some(row)) = (segment, &row) {
         match fresh.is_null() && size != 0 {
             true => blocks::back(segment, block as u64, row),
@@ -688,10 +692,22 @@ fn moved(block: Pointer, size: usize, sampled_by: Option<Caller>) -> Pointer {
     }
 }
 
-/// Moves a block to where free will know it, unless it is there or too large.
+/// The real realloc, to a size that gives the block away if there is one.
+fn grown(block: Pointer, size: usize) -> Pointer {
+    let exact = size == 0 || path() == Path::All as u64;
+    let enough = marks::size_for(size).filter(|_| !exact).unwrap_or(size);
+    let fresh = real_realloc(block, enough);
+    if fresh.is_null() && enough != size {
+        return real_realloc(block, size);
+    }
+    fresh
+}
+
+/// Moves a block to where free will know it, unless it knows it or the block is
+/// too large.
 fn mark_moved(block: Pointer, size: usize) -> Pointer {
     let by_all = path() == Path::All as u64;
-    if by_all || mode::is_marked(block as u64) || size > MOVE_AT_MOST {
+    if by_all || marks::is_marked(block as u64) || size > MOVE_AT_MOST {
         return block;
     }
     let Some(to) = marked(size) else { return block };
@@ -703,12 +719,12 @@ fn mark_moved(block: Pointer, size: usize) -> Pointer {
 
 // ---- aligned ones, all rare ----
 
-/// Calls `allocate` with the alignment to use, and records when sampled.
+/// Calls `allocate` with the alignment and size to use, and records when sampled.
 fn aligned(
     align: usize,
     size: usize,
     from: Caller,
-    allocate: impl Fn(usize) -> Pointer,
+    allocate: impl Fn(usize, usize) -> Pointer,
 ) -> Pointer {
     let out = sample::take_bytes(size as u64);
     aligned_counted(out, align, size, from, allocate)
@@ -720,30 +736,37 @@ fn aligned_counted(
     align: usize,
     size: usize,
     from: Caller,
-    allocate: impl Fn(usize) -> Pointer,
+    allocate: impl Fn(usize, usize) -> Pointer,
 ) -> Pointer {
     let counted = out && sampled_after_underflow(size);
     let sampled = counted || !matches!(onwards(), Onwards::Real);
     if !sampled {
-        return allocate(align);
+        return allocate(align, size);
     }
     redraw_calls();
     let by_all = path() == Path::All as u64;
-    let widened = if mode::aligning() && !by_all && align.is_power_of_two() {
-        align.max(MARK)
-    } else {
-        align
+    let markable = marks::possible() && !by_all && align.is_power_of_two();
+    let block = match markable {
+        true => aligned_marked(align, size, allocate),
+        false => allocate(align, size),
     };
-    let block = allocate(widened);
     record(block, size, from);
     block
 }
 
+fn aligned_marked(
+    align: usize,
+    size: usize,
+    allocate: impl Fn(usize, usize) -> Pointer,
+) -> Pointer {
+    let by_size = (align <= ALIGNED).then(|| by_its_size(size, |size| allocate(align, size)));
+    let block = by_size.flatten();
+    block.unwrap_or_else(|| allocate(align.max(marks::PAGE), size))
+}
+
 extern "C" fn memalign_hook(align: usize, size: usize, sp: usize, bp: usize) -> Pointer {
     match boot::allocator_ready() {
-        true => aligned(align, size, caller(sp, bp), |align| {
-            real_memalign(align, size)
-        }),
+        true => aligned(align, size, caller(sp, bp), real_memalign),
         false => early::allocate(size),
     }
 }
@@ -757,10 +780,10 @@ extern "C" fn aligned_alloc_hook(align: usize, size: usize, sp: usize, bp: usize
         align,
         size,
         caller(sp, bp),
-        |widened| match real::aligned_alloc::get() {
+        |wanted, bytes| match real::aligned_alloc::get() {
             // SAFETY: aligned_alloc(3).
-            Some(real) if widened == align => unsafe { real(align, size) },
-            _ => real_memalign(widened, size),
+            Some(real) if (wanted, bytes) == (align, size) => unsafe { real(align, size) },
+            _ => real_memalign(wanted, bytes),
         },
     )
 }
@@ -799,15 +822,15 @@ fn posix_memalign_after(
         return real_posix_memalign(out, align, size);
     }
     let status = Cell::new(0);
-    aligned_counted(counted_out, align, size, from, |align| {
-        status.set(real_posix_memalign(out, align, size));
-        if status.get() == 0 {
-            // SAFETY: written by a successful call.
-            unsafe { *out }
-        } else {
-            core::ptr::null_mut()
-        }
+    let block = aligned_counted(counted_out, align, size, from, |align, size| {
+        let mut block = core::ptr::null_mut();
+        status.set(real_posix_memalign(&mut block, align, size));
+        block
     });
+    if status.get() == 0 {
+        // SAFETY: the caller's place for the result, which a failure leaves alone.
+        unsafe { *out = block };
+    }
     status.get()
 }
 
@@ -823,9 +846,7 @@ fn real_posix_memalign(out: *mut Pointer, align: usize, size: usize) -> i32 {
 
 extern "C" fn valloc_hook(size: usize, sp: usize, bp: usize) -> Pointer {
     match boot::allocator_ready() {
-        true => aligned(4096, size, caller(sp, bp), |align| {
-            real_memalign(align, size)
-        }),
+        true => aligned(4096, size, caller(sp, bp), real_memalign),
         false => early::allocate(size),
     }
 }
@@ -862,13 +883,6 @@ extern "C" fn usable_size(block: Pointer) -> usize {
 pub fn before_free(block: Pointer) -> Pointer {
     forget(block);
     block
-}
-
-/// Frees what was kept for further samples.
-pub fn free_kept() {
-    while let Some(block) = stash::take() {
-        real_free(block);
-    }
 }
 
 pub mod real {

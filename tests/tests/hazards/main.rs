@@ -21,9 +21,10 @@ mod errno;
 mod exec;
 mod fork;
 mod fork_in_handler;
+mod freed_samples;
 mod hangup;
 mod heap_edges;
-mod kept_blocks;
+
 mod limits;
 mod mailbox;
 mod mlock;
