@@ -36,7 +36,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"MEMGUARD");
 /// Readers refuse any other.
 pub const ABI_MAJOR: u32 = 1;
 /// Grows when something is added.
-pub const ABI_MINOR: u32 = 6;
+pub const ABI_MINOR: u32 = 7;
 
 /// Where the directory starts.
 pub const DIRECTORY_AT: usize = 4096;
