@@ -51,7 +51,7 @@ struct Rule {
     epoch: u32,
 }
 
-/// Direct-mapped rules of a thread. Zeroed memory is an empty cache.
+/// Rules of a thread, each in one of two places. Zeroed memory is an empty cache.
 #[repr(C)]
 pub struct RuleCache {
     generation: u32,
@@ -77,22 +77,64 @@ impl RuleCache {
 
     fn rule(&mut self, segment: Option<&Segment>, pc: usize, exact: bool) -> Rule {
         let key = (pc as u64) << 1 | u64::from(exact);
-        let at = &mut self.rules[(pc ^ pc >> 8) % RULES];
-        // SAFETY: plain words, the key zero in an empty entry.
-        let (found, epoch) = unsafe { ((*at.as_ptr()).key, (*at.as_ptr()).epoch) };
-        if found != key || epoch != self.epoch {
-            // SAFETY: an entry with a key was written whole.
-            let kept = (found == key).then(|| unsafe { (*at.as_ptr()).step });
-            let made = make_rule(segment, (key, self.epoch), (pc, exact), kept);
-            // A signal handler may leave by longjmp while this is written:
-            // the key comes last.
-            at.write(Rule { key: 0, ..made });
-            compiler_fence(Ordering::SeqCst);
-            // SAFETY: written whole just now.
-            unsafe { at.assume_init_mut() }.key = key;
+        let first = (pc ^ pc >> 8) % RULES;
+        for at in [first, first ^ 1] {
+            let entry = &self.rules[at];
+            // SAFETY: plain words, zero in an empty entry.
+            let found = unsafe { ((*entry.as_ptr()).key, (*entry.as_ptr()).epoch) };
+            if found == (key, self.epoch) {
+                // SAFETY: an entry with a key was written whole.
+                return unsafe { entry.assume_init() };
+            }
         }
-        // SAFETY: written whole by the line above, now or earlier.
-        unsafe { at.assume_init() }
+        self.learn(segment, first, (pc, exact), key)
+    }
+
+    /// The rule at a place, if it is the one of `key`.
+    fn known(&self, at: usize, key: u64) -> Option<Rule> {
+        let entry = &self.rules[at];
+        // SAFETY: a plain word, zero in an empty entry.
+        let found = unsafe { (*entry.as_ptr()).key } == key;
+        // SAFETY: an entry with a key was written whole.
+        found.then(|| unsafe { entry.assume_init() })
+    }
+
+    /// Works a rule out and keeps it in its first place; what was there moves to
+    /// the place beside it.
+    #[cold]
+    fn learn(
+        &mut self,
+        segment: Option<&Segment>,
+        first: usize,
+        place: (usize, bool),
+        key: u64,
+    ) -> Rule {
+        let known = [first, first ^ 1].map(|at| self.known(at, key));
+        let kept = known.into_iter().flatten().next().map(|rule| rule.step);
+        let made = make_rule(segment, (key, self.epoch), place, kept);
+        if known[0].is_none() {
+            self.move_aside(first);
+        }
+        self.put(first, made);
+        made
+    }
+
+    fn move_aside(&mut self, first: usize) {
+        // SAFETY: as in `known`.
+        let key = unsafe { (*self.rules[first].as_ptr()).key };
+        if let Some(rule) = self.known(first, key).filter(|_| key != 0) {
+            self.put(first ^ 1, rule);
+        }
+    }
+
+    /// A signal handler may leave by longjmp while this is written: the entry
+    /// has no key meanwhile.
+    fn put(&mut self, at: usize, rule: Rule) {
+        let entry = &mut self.rules[at];
+        entry.write(Rule { key: 0, ..rule });
+        compiler_fence(Ordering::SeqCst);
+        // SAFETY: written whole just now.
+        unsafe { entry.assume_init_mut() }.key = rule.key;
     }
 }
 
