@@ -333,7 +333,12 @@ pub fn back(fd: i32, info: FdInfo) {
 /// being closed on the program's behalf is to be left out: there is one such
 /// number at a time.
 pub fn died_range(first: u32, last: u32) -> Option<u32> {
-    let segment = live::segment()?;
+    let Some(segment) = live::segment() else {
+        if ours() {
+            nursery::strike_range(first, last);
+        }
+        return None;
+    };
     let mut claimed = None;
     let end = segment.rows(Section::Fds).min(u64::from(last) + 1);
     for fd in u64::from(first)..end {

@@ -23,6 +23,8 @@ const LOW: u32 = 64;
 /// for.
 const GAP: u32 = 16;
 const HIGH: usize = 16;
+/// More of the parent's numbers are not asked for, one by one.
+const MOST: usize = LOW as usize + HIGH;
 
 /// What [`find`] found.
 struct Found {
@@ -78,30 +80,31 @@ impl Found {
 pub fn find(parent: &Segment) {
     FOUND.forget();
     // That of an earlier forebear does not know what our parent opened.
-    let known = who::is_parents(parent);
+    let mut known = who::is_parents(parent) && parent.rows(Section::Fds) <= ROWS;
     if known {
         let (mut fd, mut gap) = (0, 0);
         while fd < LOW && gap < GAP {
             gap = if FOUND.probe(fd) { 0 } else { gap + 1 };
             fd += 1;
         }
-        rows_from(parent, fd).for_each(|fd| {
-            FOUND.probe(fd);
+        let asked = rows_from(parent, fd).inspect(|fd| {
+            FOUND.probe(*fd);
         });
+        known = asked.count() <= MOST;
     }
     let kept = FOUND.high_count.load(Relaxed) as usize <= HIGH;
     FOUND.all.store(known && kept, Relaxed);
 }
 
-/// The numbers from there on that the parent had, with more high ones than there
-/// is room for at most.
+/// The numbers from there on that the parent had, as far as one more than are
+/// asked for.
 fn rows_from(parent: &Segment, from: u32) -> impl Iterator<Item = u32> {
-    let rows = parent.rows(Section::Fds).min(ROWS) as u32;
+    let rows = parent.rows(Section::Fds) as u32;
     let held = |fd: &u32| {
         let row = descriptors::known_row(parent, *fd);
         row.is_some_and(|row| !row.is_free())
     };
-    (from..rows).filter(held).take(LOW as usize + HIGH + 1)
+    (from..rows).filter(held).take(MOST + 1)
 }
 
 /// In an image's first process: the same, if the numbers are low.

@@ -40,7 +40,8 @@ pub fn possible() -> bool {
     MARKING.load(Ordering::Relaxed) != Marking::None as u8
 }
 
-fn by_size() -> bool {
+/// Whether the word before a block is its size.
+pub fn by_size() -> bool {
     MARKING.load(Ordering::Relaxed) == Marking::BySize as u8
 }
 

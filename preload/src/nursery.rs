@@ -58,8 +58,14 @@ pub fn note(fd: u32, kind: Kind, flags: u8, caller: Caller) {
 
 /// The number was closed again.
 pub fn strike(fd: u32) {
+    strike_range(fd, fd);
+}
+
+/// All of these were.
+pub fn strike_range(first: u32, last: u32) {
     for number in &NUMBERS {
-        if number.load(Relaxed) == fd + 1 {
+        let fd = number.load(Relaxed).checked_sub(1);
+        if fd.is_some_and(|fd| (first..=last).contains(&fd)) {
             number.store(0, Relaxed);
         }
     }

@@ -41,9 +41,13 @@ pub enum Path {
 }
 
 static PATH: AtomicU64 = AtomicU64::new(Path::Through as u64);
-/// Pointers with none of these bits need a look before they are freed.
+/// Pointers with none of these bits need a look before they are freed, and so
+/// do others by the word before them. 0 where that is not to be read.
 #[unsafe(link_section = ".data.hot.first")]
-static MASK: AtomicU64 = AtomicU64::new(0xFFF);
+static MASK: AtomicU64 = AtomicU64::new(0);
+/// There, pointers with any of these bits need none. Else 0.
+#[unsafe(link_section = ".data.hot.first")]
+static PAGE_MASK: AtomicU64 = AtomicU64::new(0);
 
 #[unsafe(link_section = ".data.hot.first")]
 static NEXT_MALLOC: AtomicPtr<c_void> = AtomicPtr::new(boot_malloc as *mut c_void);
@@ -69,8 +73,8 @@ static REAL_POSIX_MEMALIGN: AtomicPtr<c_void> = AtomicPtr::new(core::ptr::null_m
 // The four that programs call all the time share three lines: what is rare lies
 // elsewhere, and each ends where the next one may begin.
 //
-// Whatever the allocator, the eight bytes before a block that begins no page are
-// of the same page, and can be read.
+// What lies before a block is read for glibc only. Of nothing, other allocators
+// give blocks in pages that cannot be read.
 
 #[unsafe(naked)]
 #[unsafe(no_mangle)]
@@ -145,10 +149,13 @@ pub unsafe extern "C" fn realloc(_block: Pointer, _size: usize) -> Pointer {
     )
 }
 
-/// Compares with zero how many rows fall on the page of the first argument.
+/// Jumps to 1 where the first argument has no mark; else compares with zero how
+/// many rows fall on its page.
 macro_rules! look_at_page {
     () => {
-        "mov eax, edi
+        "test qword ptr [rip + {page_mask}], rdi
+         jnz 1f
+         mov eax, edi
          shr eax, 12
          and eax, {places}
          lea rcx, [rip + {maybe}]
@@ -156,14 +163,16 @@ macro_rules! look_at_page {
     };
 }
 
-/// Marked like a sample: is there one on such a page?
+/// Perhaps marked like a sample: is there one on such a page?
 #[unsafe(naked)]
 unsafe extern "C" fn free_looks() {
     stub_asm!([
         look_at_page!(),
         "jne {slow}",
+        "1:",
         "jmp qword ptr [rip + {real}]",
     ]
+        page_mask = sym PAGE_MASK,
         places = const FILTER - 1,
         maybe = sym MAYBE,
         slow = sym free_marked,
@@ -176,6 +185,7 @@ unsafe extern "C" fn realloc_looks() {
     stub_asm!([
         look_at_page!(),
         "jne 2f",
+        "1:",
         "mov rax, qword ptr [rip + memguard_tls@GOTTPOFF]",
         "sub qword ptr fs:[rax], rsi",
         "jb {out}",
@@ -185,6 +195,7 @@ unsafe extern "C" fn realloc_looks() {
         "mov rcx, rbp",
         "jmp {marked}",
     ]
+        page_mask = sym PAGE_MASK,
         places = const FILTER - 1,
         maybe = sym MAYBE,
         out = sym realloc_out,
@@ -283,26 +294,33 @@ const PENDING: u64 = 1 << 62;
 const ROUND: u64 = 1 << 48;
 const ROUNDS: u64 = PENDING - ROUND;
 
+/// The mask in use.
+fn mask_in_use() -> &'static AtomicU64 {
+    if marks::by_size() { &MASK } else { &PAGE_MASK }
+}
+
 /// Has free look at every pointer.
 pub fn look_at_all() {
-    if MASK.load(Ordering::SeqCst) & !ROUNDS != 0 {
-        MASK.fetch_and(ROUNDS, Ordering::SeqCst);
+    let in_use = mask_in_use();
+    if in_use.load(Ordering::SeqCst) & !ROUNDS != 0 {
+        in_use.fetch_and(ROUNDS, Ordering::SeqCst);
     }
 }
 
 /// Has free look only at pointers with none of the bits of `mask`, if
 /// `allowed` says so and nobody calls [`look_at_all`] while it is asked.
 pub fn look_at_marked(mask: u64, allowed: impl Fn() -> bool) {
-    let before = MASK.load(Ordering::SeqCst);
+    let in_use = mask_in_use();
+    let before = in_use.load(Ordering::SeqCst);
     // A forked child finds it so, and would pay for the page.
     if before & !ROUNDS == mask {
         return;
     }
     let round = before.wrapping_add(ROUND) & ROUNDS;
     let mine = round | PENDING;
-    let begun = MASK.compare_exchange(before, mine, Ordering::SeqCst, Ordering::Relaxed);
+    let begun = in_use.compare_exchange(before, mine, Ordering::SeqCst, Ordering::Relaxed);
     if begun.is_ok() && allowed() {
-        let _ = MASK.compare_exchange(mine, round | mask, Ordering::SeqCst, Ordering::Relaxed);
+        let _ = in_use.compare_exchange(mine, round | mask, Ordering::SeqCst, Ordering::Relaxed);
     }
 }
 

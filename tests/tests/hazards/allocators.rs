@@ -6,7 +6,9 @@
 //! program at the first sampled block that is given back; without the second
 //! its arenas are counted beside the blocks in them. A program at a fixed
 //! address that keeps a pointer to malloc has an entry of that name, and no
-//! malloc of its own: taken for one, its heap would not be seen.
+//! malloc of its own: taken for one, its heap would not be seen. What lies before
+//! a block is read of glibc's blocks only: of nothing, hardened allocators give
+//! out pages that cannot be read.
 
 use std::path::{Path, PathBuf};
 
@@ -118,6 +120,14 @@ fn one_with_malloc_and_free_only() {
     Program::at(compile::program_with("malloc_user", &flags))
         .assert_same()
         .ok();
+}
+
+#[test]
+fn one_whose_empty_blocks_cannot_be_touched() {
+    let library = compile::library("zero_apart");
+    let program = Program::fixture("nothing");
+    program.clone().preload_before(&library).assert_same().ok();
+    program.preload_after(&library).assert_same().ok();
 }
 
 /// What an allocator maps to hand it out in parts is no mapping of the

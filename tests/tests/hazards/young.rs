@@ -6,7 +6,9 @@
 //! unknown" for good. And they are forgotten in a child of its own: without
 //! that what it inherits passes for opened there. A child looks for what it
 //! inherits where its parent had something; without that a high number has no
-//! row.
+//! row. What it closes by one call for many does not wait any longer, and where
+//! its parent had more than it asks for one by one it goes by the kernel's list:
+//! without these what it closed has a row, or what it inherits has none.
 
 use memguard_tests::truth::Truth;
 use memguard_tests::{Mode, Program};
@@ -45,4 +47,14 @@ fn a_child_that_does_nothing_more_is_still_a_watched_one() {
     let notes = format!("{:?}", held.report_of(child).value);
     assert!(!notes.contains("without memguard"), "{notes}");
     held.finish_ok();
+}
+
+#[test]
+fn what_a_young_child_closes_at_once_is_gone() {
+    for how in ["range", "from", "most"] {
+        let held = Program::fixture("young_sweeps").arg(how).hold();
+        let child = held.value("child") as u32;
+        held.record_of(child).assert_rows_are_true(child);
+        held.finish_ok();
+    }
 }
