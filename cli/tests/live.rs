@@ -3,10 +3,11 @@
 mod support;
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use support::{Held, assert_refused, code, forgets, json, memguard, run, stderr, stdout};
+use support::{Held, assert_refused, begets, code, forgets, json, memguard, run, stderr, stdout};
 use tempfile::tempdir;
 
 /// Blanks what may differ between two looks: the time, and whether it lives.
@@ -143,6 +144,32 @@ fn forgotten_half_closed_sockets_are_proven_and_exit_with_1() {
         "{text}"
     );
     held.finish();
+}
+
+/// What is said of where the terminals come from, those of high numbers first.
+fn terminals_inherited(folder: &Path, pid: &str) -> Vec<Value> {
+    let fds = json(folder, &["fds", "--format", "json", pid]);
+    let rows = fds["descriptors"].as_array().unwrap().iter();
+    let is_terminal = |row: &&Value| {
+        let path = row["path"].as_str().unwrap_or_default();
+        row["fd"].as_u64() > Some(2) && (path == "/dev/ptmx" || path.starts_with("/dev/pts/"))
+    };
+    let mut found: Vec<&Value> = rows.filter(is_terminal).collect();
+    found.sort_by_key(|row| row["fd"].as_u64() < Some(64));
+    found.iter().map(|row| row["inherited"].clone()).collect()
+}
+
+#[test]
+fn a_child_has_from_its_parent_what_neither_has_a_row_of() {
+    let folder = tempdir().unwrap();
+    let mut held = Held::watched(folder.path(), begets(), &[]);
+    let parents = terminals_inherited(folder.path(), &held.word());
+    assert_eq!(parents, [Value::Null, Value::Null]);
+    held.go_on();
+    let childs = terminals_inherited(folder.path(), &held.word());
+    let (yes, unknown) = (Value::Bool(true), Value::Null);
+    assert_eq!(childs, [yes.clone(), yes, unknown.clone(), unknown]);
+    assert!(held.finish().success());
 }
 
 #[test]

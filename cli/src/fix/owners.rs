@@ -7,9 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 
-use super::same_file::has_own_table;
 use crate::attach::process::pids;
-use crate::kernel::{ProcDir, text, threads};
+use crate::kernel::{ProcDir, kcmp::have_own_tables, text, threads};
 use crate::snapshot::FdFact;
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, OFlags, RawDir, StatxFlags, statx};
@@ -169,7 +168,7 @@ impl Owners {
 fn with_own_table(pid: i32) -> Vec<i32> {
     let ids = ProcDir::open(pid).and_then(|dir| threads::ids(&dir));
     let mut ids = ids.unwrap_or_default();
-    ids.retain(|tid| *tid != pid && has_own_table(pid, *tid));
+    ids.retain(|tid| *tid != pid && have_own_tables(pid, *tid));
     ids
 }
 

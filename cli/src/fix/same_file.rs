@@ -1,16 +1,13 @@
 //! Which descriptors are duplicates of one open file, where files share an
 //! inode: kcmp(2) orders open files, and calls equal ones equal.
-#![allow(unsafe_code, reason = "kcmp(2) has no safe wrapper")]
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use super::epoll::Entry;
 use super::owners::Owner;
+use crate::kernel::kcmp;
 
-const KCMP_FILE: libc::c_int = 0;
-const KCMP_FILES: libc::c_int = 2;
-const KCMP_EPOLL_TFD: libc::c_int = 7;
 /// Files that one epoll watches under one number: all but one of them are stale.
 const SAME_NUMBER: u32 = 64;
 
@@ -96,19 +93,8 @@ impl Slot {
     /// None also when the epoll watches no more files under that number.
     fn compare(&self, one: Owner, pid: i32) -> Option<Ordering> {
         let slot = std::ptr::from_ref(self).expose_provenance();
-        kcmp(
-            KCMP_EPOLL_TFD,
-            (one.pid, one.fd.into()),
-            (pid, slot as libc::c_long),
-        )
+        kcmp::watched((one.pid, one.fd), (pid, slot as libc::c_long))
     }
-}
-
-/// Whether a thread has another descriptor table than its process.
-#[must_use]
-pub fn has_own_table(pid: i32, tid: i32) -> bool {
-    let answer = kcmp(KCMP_FILES, (pid, 0), (tid, 0));
-    answer.is_some_and(|order| order != Ordering::Equal)
 }
 
 /// Whether both are one open file; none when that cannot be told.
@@ -119,24 +105,7 @@ pub fn is_same(one: Owner, other: Owner) -> Option<bool> {
 
 /// None when one of them is gone, or may not be asked about.
 fn compare(one: Owner, other: Owner) -> Option<Ordering> {
-    let (one, other) = ((one.pid, one.fd.into()), (other.pid, other.fd.into()));
-    kcmp(KCMP_FILE, one, other)
-}
-
-fn kcmp(
-    what: libc::c_int,
-    one: (i32, libc::c_long),
-    other: (i32, libc::c_long),
-) -> Option<Ordering> {
-    // SAFETY: the kernel writes no memory of ours, and reads but the slot whose
-    // address `Slot::compare` gives, which lives until this returns.
-    let answer = unsafe { libc::syscall(libc::SYS_kcmp, one.0, other.0, what, one.1, other.1) };
-    match answer {
-        0 => Some(Ordering::Equal),
-        1 => Some(Ordering::Less),
-        2 => Some(Ordering::Greater),
-        _ => None,
-    }
+    kcmp::files((one.pid, one.fd), (other.pid, other.fd))
 }
 
 #[cfg(test)]

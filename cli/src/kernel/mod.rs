@@ -11,6 +11,7 @@
 //!   [`children`]: the children; [`registers`]: what threads keep in registers
 //! - [`timers`]: POSIX timers; [`maps`]: the address space; [`smaps`]: what is
 //!   resident of it
+//! - [`kcmp`]: whether two processes share something
 //! - [`outside`]: all of it, for a process without memguard's library
 //!
 //! Whatever is read here was shaped by the watched process or by strangers on
@@ -24,6 +25,7 @@ pub mod cgroup;
 pub mod children;
 pub mod descriptors;
 pub mod error;
+pub mod kcmp;
 pub mod maps;
 pub mod outside;
 pub mod proc_dir;

@@ -2,7 +2,8 @@
 //!
 //! The kernel is the truth. A row whose number is not open is a close that
 //! the library did not see: dropped and counted. A number without a row, or
-//! whose kind does not fit its row, is of unknown origin.
+//! whose kind does not fit its row, is of unknown origin, unless the parent has
+//! it just so.
 
 use shm_protocol::codes::{Kind as Row, fd_flag};
 use shm_protocol::view::DescriptorInfo;
@@ -134,7 +135,7 @@ pub fn reconcile(rows: &[DescriptorInfo], facts: &Facts) -> Reconciled {
     let without = seen
         .iter()
         .filter(|fact| !listed(fact.fd) && (facts.alive || !fact.tracked));
-    result.open.extend(without.map(unknown));
+    result.open.extend(without.map(without_row));
     result.open.sort_by_key(|descriptor| descriptor.fd);
     result.unknown = result
         .open
@@ -158,7 +159,7 @@ fn matched(row: &DescriptorInfo, fact: &FdFact) -> Option<Descriptor> {
     if fits {
         from_row(row, Some(fact))
     } else {
-        Some(unknown(fact))
+        Some(without_row(fact))
     }
 }
 
@@ -188,10 +189,12 @@ fn from_row(row: &DescriptorInfo, fact: Option<&FdFact>) -> Option<Descriptor> {
     })
 }
 
-fn unknown(fact: &FdFact) -> Descriptor {
+fn without_row(fact: &FdFact) -> Descriptor {
     Descriptor {
         fd: fact.fd,
         kind: fact.kind,
+        inherited: fact.from_parent.then_some(true),
+        origin_known: fact.from_parent,
         fact: Some(fact.clone()),
         ..Descriptor::default()
     }
@@ -255,6 +258,21 @@ mod tests {
             .collect();
         assert_eq!(known, [(0, false), (3, true), (5, false)]);
         assert_eq!((result.dropped, result.unknown), (1, 2));
+    }
+
+    #[test]
+    fn what_the_parent_has_just_so_is_inherited() {
+        let shared = FdFact {
+            from_parent: true,
+            ..fact(900, "regular", false)
+        };
+        for alive in [true, false] {
+            let seen = vec![fact(40, "regular", false), shared.clone()];
+            let result = reconcile(&[], &look(alive, seen));
+            let said = result.open.iter().map(|open| (open.fd, open.inherited));
+            assert!(said.eq([(40, None), (900, Some(true))]), "{result:?}");
+            assert_eq!(result.unknown, 1);
+        }
     }
 
     #[test]

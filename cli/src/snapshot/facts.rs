@@ -115,6 +115,9 @@ pub struct FdFact {
     /// Whether the library had a matching row at that look
     #[serde(default)]
     pub tracked: bool,
+    /// Whether the process's parent has the same open file under the same number
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_parent: bool,
 }
 
 /// What the kernel says of a socket.

@@ -4,7 +4,8 @@
 //! - [`facts`]: what the kernel said; [`collect`] asks it; [`look`] keeps it
 //!   beside the segment; [`file`] saves it with the segment
 //! - [`sites`], [`heap`], [`descriptors`], [`things`], [`closes`]: the tables,
-//!   merged and checked; `activity`: when descriptors were used last
+//!   merged and checked; `activity`: when descriptors were used last; `parent`:
+//!   what came by a fork unseen
 //! - [`memory`]: where the resident memory lies
 //! - [`identity`]: which process it is, for good; `script`: what an interpreter
 //!   runs
@@ -23,6 +24,7 @@ pub mod kinds;
 pub mod look;
 pub mod memory;
 mod notes;
+mod parent;
 mod script;
 pub mod sites;
 pub mod take;

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::path::Path;
 
+use shm_protocol::codes::note;
 use shm_protocol::view::{DescriptorInfo, HeaderInfo, View};
 
 use super::build::{Snapshot, timestamp};
 use super::collect::Parts;
 use super::facts::Facts;
 use super::memory::{self, Known, MemoryFact};
-use super::{collect, descriptors, file, look};
+use super::{collect, descriptors, file, look, parent};
 use crate::attach::maps::MappedFile;
 use crate::attach::process::own_namespace;
 use crate::attach::{LiveSegment, Running, Target, live};
@@ -149,6 +150,9 @@ fn take_live(process: &Running, found: LiveSegment, parts: Parts) -> Result<Take
         .collect();
     for fact in facts.descriptors.iter_mut().flatten() {
         fact.tracked |= tracked.contains(&fact.fd);
+    }
+    if view.header().notes & note::FORKED != 0 {
+        parent::mark_shared(&mut facts);
     }
     // A look at a part would wipe out what the last one knew of the rest.
     if let Some(path) = found.mapped.own_path().filter(|_| parts == Parts::ALL) {

@@ -156,6 +156,12 @@ pub fn hands_round() -> &'static Path {
     BUILT.get_or_init(|| fixture("hands_round"))
 }
 
+/// The program that has a child, built once.
+pub fn begets() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| fixture("begets"))
+}
+
 fn fixture(name: &str) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.c"));
     let program =
