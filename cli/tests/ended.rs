@@ -14,7 +14,7 @@ use shm_protocol::codes::{Kind, State};
 use shm_protocol::layout::Header;
 use support::segment::{Made, namespace};
 use support::{
-    Held, assert_refused, code, free_pid, json, memguard, replaces, run, stderr, stdout,
+    Held, assert_refused, code, free_pid, json, memguard, replaces, run, stands, stderr, stdout,
 };
 use tempfile::tempdir;
 
@@ -331,6 +331,35 @@ fn replaced(words: &[&str]) -> (serde_json::Value, String) {
     let said = report["process"]["replaced"].clone();
     assert_listed(folder.path(), &pid, said == true);
     (said, text)
+}
+
+#[test]
+fn what_became_a_program_without_the_library_is_listed_while_it_runs() {
+    let folder = tempdir().unwrap();
+    let program = stands().to_str().unwrap();
+    let held = Held::watched(
+        folder.path(),
+        Path::new("/bin/sh"),
+        &["-c", "exec \"$0\"", program],
+    );
+    let list = json(folder.path(), &["list", "--format", "json"]);
+    let rows = list["processes"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows.filter(|row| row["pid"] == held.pid).collect();
+    assert_eq!(rows.len(), 1, "{list}");
+    let said = ["alive", "replaced", "instrumented"].map(|name| &rows[0][name]);
+    assert_eq!(said, [true, true, false], "{list}");
+    let text = stdout(&run(folder.path(), &["list"]));
+    assert!(text.contains("  replaced  ") && text.contains("it became this program"));
+    let report = json(folder.path(), &["report", "--format", "json", &held.word()]);
+    let note = report["coverage"]["notes"][0].as_str().unwrap().to_owned();
+    let before = note
+        .split('`')
+        .find_map(|one| one.strip_prefix("memguard report "));
+    let before = stdout(&run(folder.path(), &["report", before.expect("a record")]));
+    assert!(before.contains("became another program"), "{before}");
+    let doctor = stdout(&run(folder.path(), &["doctor", &held.word()]));
+    assert!(doctor.contains("is statically linked"), "{doctor}");
+    assert!(held.finish().success());
 }
 
 /// The list tells those that became another program from those that ended.

@@ -5,10 +5,12 @@
 //!   [`prune`] clears some of them away
 //! - [`process`]: who a pid is; [`maps`]: where it has its segment mapped
 //! - [`read`]: copies a segment, by its file or out of the process
-//! - [`live`]: the segment of a running process
+//! - [`live`]: the segment of a running process; [`former`]: the record of what
+//!   it was before exec
 //! - [`target`]: puts these together
 //! - [`write`]: the few words written from outside
 
+pub mod former;
 pub mod live;
 pub mod maps;
 pub mod name;

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::common::{emit, table_writer};
 use crate::args::{Format, ListArgs, ListSort};
-use crate::attach::{Record, Running, Target, live, process, prune, records, target};
+use crate::attach::{Record, Running, Target, former, live, process, prune, records, target};
 use crate::detect::{Offsets, Wanted, report};
 use crate::error::{Error, TargetError};
 use crate::model::{List, ListRow, Verdict};
@@ -39,8 +39,10 @@ pub fn run(args: &ListArgs) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every process that has a segment mapped, in any namespace that we see.
+/// Every process that has a segment mapped, in any namespace that we see, or
+/// had one before it became a program without.
 fn running(list: &mut List, state: &mut State) {
+    let records = records::all();
     let own = rustix::process::geteuid();
     let mine = |process: &Running| own.is_root() || process.uid == own.as_raw();
     for process in process::all().filter(mine) {
@@ -49,6 +51,10 @@ fn running(list: &mut List, state: &mut State) {
             Ok(Some(segment)) => Target::Live {
                 process,
                 segment: Some(segment),
+            },
+            Ok(None) if former::among(&records, &process).is_some() => Target::Live {
+                process,
+                segment: None,
             },
             Ok(None) | Err(Error::Target(TargetError::Vanished(_))) => continue,
             Err(Error::Target(error)) if error.is_refusal() => continue,

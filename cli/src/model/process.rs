@@ -66,7 +66,8 @@ pub struct Process {
     /// Whether the library is in it, also where it has no record yet
     #[serde(default)]
     pub library: bool,
-    /// Whether it then became another program (exec), of which there is no record
+    /// Whether it became another program (exec), of which there is no record:
+    /// of one that runs that is what it is now
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
 }

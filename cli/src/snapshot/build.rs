@@ -140,7 +140,7 @@ impl Snapshot {
         let things = things::reconcile(&[], &facts).things;
         let mut sites = Sites::default();
         things::add(&things, &mut sites);
-        let mut notes = vec![without_record(&facts).to_owned()];
+        let mut notes = vec![without_record(&facts)];
         notes.extend(facts.notes.iter().cloned());
         Self {
             process: process(&facts, None, None),
@@ -199,14 +199,26 @@ const NO_END: &str = "Nobody saw the process end: ages count to the last thing t
     without doing anything is not known.";
 
 /// Why there is only the kernel's view.
-fn without_record(facts: &Facts) -> &'static str {
-    if facts.library {
+fn without_record(facts: &Facts) -> String {
+    if let Some(record) = &facts.former_record {
+        return became(facts.pid, record);
+    }
+    let why = if facts.library {
         "The process is a young child without a record yet (it gets one at its first event after 3 ms), or \
          monitoring is off: this is the kernel's view only; ask again when it has done something."
     } else {
         "The process was started without memguard's library: this is the kernel's view only, without creators or \
          heap; start it with `memguard run` to see those."
-    }
+    };
+    why.to_owned()
+}
+
+fn became(pid: i32, record: &str) -> String {
+    format!(
+        "The process became this program (exec), in which memguard's library is not: this is the kernel's view only, \
+         without creators or heap; `memguard doctor {pid}` says why. What it was before left a record: \
+         `memguard report {record}`."
+    )
 }
 
 /// A dead process's last sign of life: its own tick, or its last look.
@@ -254,7 +266,8 @@ fn process(
             .or_else(|| inside.and_then(|(header, modules)| own_build_id(header, modules))),
         instrumented: inside.is_some(),
         library: inside.is_some() || facts.library,
-        replaced: inside.is_some_and(|(header, _)| !facts.alive && header.replaced()),
+        replaced: facts.former_record.is_some()
+            || inside.is_some_and(|(header, _)| !facts.alive && header.replaced()),
     }
 }
 

@@ -62,6 +62,10 @@ pub struct Facts {
     /// Whether memguard's library is in its maps, record or not
     #[serde(default)]
     pub library: bool,
+    /// The record of the program that the process was before this one, in which
+    /// the library is not
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former_record: Option<String>,
     /// What could not be read, a sentence each
     pub notes: Vec<String>,
 }

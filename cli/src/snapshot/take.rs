@@ -13,7 +13,7 @@ use super::memory::{self, Known, MemoryFact};
 use super::{collect, descriptors, file, look, parent};
 use crate::attach::maps::MappedFile;
 use crate::attach::process::own_namespace;
-use crate::attach::{LiveSegment, Running, Target, live};
+use crate::attach::{LiveSegment, Running, Target, former, live, records};
 use crate::error::{Error, TargetError};
 use crate::kernel::{ClocksAhead, ProcDir};
 
@@ -87,6 +87,9 @@ fn take_in(target: Target, parts: Parts) -> Result<Taken, Error> {
             facts: {
                 let mut facts = ask(&process, parts)?;
                 facts.library = process.has_library();
+                let former = former::among(&records::all(), &process)
+                    .map(|record| record.path.display().to_string());
+                facts.former_record = former;
                 facts.memory = parts
                     .memory
                     .then(|| memory_of(&facts, &Known::default()))

@@ -162,12 +162,24 @@ pub fn begets() -> &'static Path {
     BUILT.get_or_init(|| fixture("begets"))
 }
 
+/// A static program, which the library cannot be in, built once.
+pub fn stands() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("stands", &["-static"]))
+}
+
 fn fixture(name: &str) -> PathBuf {
+    built(name, &["-pthread"])
+}
+
+fn built(name: &str, options: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.c"));
     let program =
         Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
     let built = Command::new("gcc")
-        .args(["-g", "-O1", "-pthread", "-o"])
+        .args(["-g", "-O1"])
+        .args(options)
+        .arg("-o")
         .arg(&program)
         .arg(source)
         .status();

@@ -21,9 +21,11 @@ const COLUMNS: [Column; 10] = [
     elastic("COMMAND", Cut::End).spare(7),
 ];
 
-/// What the word in the table means.
+/// What the word in the table means, of those that have ended and those that run.
 const REPLACED: &str =
     "replaced: it then became another program (exec), of which nothing is known.";
+const REPLACED_RUNS: &str = "replaced, and runs: it became this program (exec), in which memguard's library is not; \
+    `memguard doctor PID` says why.";
 
 /// The whole list.
 pub fn text(list: &List, layout: Layout) -> String {
@@ -33,8 +35,11 @@ pub fn text(list: &List, layout: Layout) -> String {
         let rows: Vec<Vec<Cell>> = list.processes.iter().map(row).collect();
         table(&COLUMNS, &rows, layout.width)
     };
-    if list.processes.iter().any(|row| row.process.replaced) {
-        out.push_str(&wrap(REPLACED, 0, layout.width));
+    for (alive, meaning) in [(false, REPLACED), (true, REPLACED_RUNS)] {
+        let has_such = |row: &ListRow| row.process.replaced && row.process.alive == alive;
+        if list.processes.iter().any(has_such) {
+            out.push_str(&wrap(meaning, 0, layout.width));
+        }
     }
     for note in &list.notes {
         out.push_str(&wrap(&safe(note), 0, layout.width));
@@ -49,7 +54,7 @@ fn row(row: &ListRow) -> Vec<Cell> {
         None => count(open),
     });
     let mode = match (process.alive, process.mode) {
-        (false, _) if process.replaced => Cell::styled("replaced", FAINT),
+        _ if process.replaced => Cell::styled("replaced", FAINT),
         (false, _) => Cell::styled("ended", FAINT),
         (true, mode) => mode.map_or("", |mode| mode.name()).into(),
     };

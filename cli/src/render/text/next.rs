@@ -25,6 +25,12 @@ fn next(report: &Report) -> Vec<(String, &'static str)> {
     if !report.process.instrumented && report.process.library {
         return Vec::new();
     }
+    if !report.process.instrumented && report.process.replaced {
+        return vec![(
+            format!("memguard doctor {pid}"),
+            "to see why memguard's library is not in it",
+        )];
+    }
     if !report.process.instrumented {
         return vec![(
             "memguard run -- COMMAND".to_owned(),
