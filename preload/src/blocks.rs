@@ -155,7 +155,8 @@ fn insert_somewhere(segment: &Segment, address: u64, row: &HeapRow) -> bool {
         match bucket.insert(address, row) {
             Inserted::Done => {
                 let last = level + 1 == levels;
-                if last && bucket.keys[6].load(Ordering::Relaxed) != 0 {
+                let filling = last && bucket.keys[6].load(Ordering::Relaxed) != 0;
+                if filling && !segment.is_growing(Section::Heap) {
                     add_level(segment, level);
                 }
                 return true;

@@ -443,7 +443,7 @@ impl Segment {
         self.in_run::<T>(section, index, within, 1, write)?.first()
     }
 
-    /// Doubles a section whose rows are found by their index.
+    /// Doubles a section whose rows are found by their index, as `grow` does.
     pub fn double(&self, section: Section) -> bool {
         self.grow_by(section, |rows| rows)
     }

@@ -212,7 +212,7 @@ fn take_lost_notice() -> bool {
 pub fn thread_site(caller: Caller) -> Option<u32> {
     let (segment, origin) = site_of(Kind::Thread, caller)?;
     // Of several that are the first to end, and at once, one would make room and
-    // the others not wait for it.
+    // the others wait for it.
     plain::begin(segment, Section::Threads);
     Some(origin.site)
 }

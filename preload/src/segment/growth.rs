@@ -19,6 +19,10 @@ const SHARE_OF_LIMIT: u64 = 8;
 /// After a failure, growth is not tried again for so long.
 const RETRY_MS: u64 = 1000;
 
+/// For so many moments a thread waits for another one that makes a section
+/// larger: on a busy machine that one may have to wait for a processor.
+const PATIENCE: u32 = 2000;
+
 /// Before an extent of so many bytes is added, [`RESERVE`] is seen to.
 const RESERVE_FROM: usize = 16 << 10;
 /// Rows that there are to be before a table grows large: it may be that which
@@ -102,26 +106,46 @@ impl Segment {
         })
     }
 
-    /// Adds `rows` rows to a section. False when there is no room, or when
-    /// another thread is at it right now.
+    /// Adds `rows` rows to a section, or waits a moment for a thread that is at
+    /// it. False when the section is no larger then.
     pub fn grow(&self, section: Section, rows: usize) -> bool {
         self.grow_by(section, |_| rows)
     }
 
     /// The rows to add follow from those there are, seen by one thread.
     pub(super) fn grow_by(&self, section: Section, more: impl Fn(usize) -> usize) -> bool {
-        let growing = &self.runs(section).growing;
-        if !live::owned() || self.resting() || growing.load(Ordering::Relaxed) {
+        if !live::owned() || self.resting() {
             return false;
         }
+        let before = self.rows(section);
+        if self.is_growing(section) {
+            return self.grown_by_another(section, before);
+        }
         // A handler that leaves by longjmp would leave it growing for good.
-        undisturbed(|| {
+        let grown = undisturbed(|| {
             self.alone(section, || {
                 let rows = more(self.rows(section) as usize);
                 self.reserve(section, rows * layout::row_bytes(section));
                 self.add_run(section, rows)
             })
-        })
+        });
+        grown || self.grown_by_another(section, before)
+    }
+
+    /// Whether a thread adds to a section right now.
+    pub fn is_growing(&self, section: Section) -> bool {
+        self.runs(section).growing.load(Ordering::Acquire)
+    }
+
+    /// Whether a section comes to have more than so many rows in a moment.
+    #[cold]
+    fn grown_by_another(&self, section: Section, rows: u64) -> bool {
+        let mut looks = 0;
+        while self.is_growing(section) && looks < PATIENCE && !live::frozen() {
+            sys::sleep_a_moment();
+            looks += 1;
+        }
+        self.rows(section) > rows
     }
 
     /// Adds to a section that nobody else adds to meanwhile.

@@ -3,11 +3,13 @@
 //! Guards: what a thread has in the library is used again by a later one, given
 //! back at its end or taken from the dead, and so is the errand that tells it
 //! where its stack is. Without the first two the process grows with the number
-//! of threads; without the last late threads have no stacks.
+//! of threads; without the last late threads have no stacks. And who finds a
+//! table being made larger waits for it: without that its row is lost.
 
 use std::fs;
 
 use memguard_tests::{Held, Mode, Program};
+use shm_protocol::codes::Counter;
 
 /// KiB of the process that are resident in the segment or owned by it alone.
 fn kilobytes(held: &Held) -> i64 {
@@ -43,5 +45,17 @@ fn ten_thousand_short_threads() {
         // arenas: chance makes one run large, what is never given back all.
         let watched = (0..5).map(grown).find(|watched| watched - bare <= 128);
         assert!(watched.is_some(), "{mode:?}: more than 128 KiB over {bare}");
+    }
+}
+
+#[test]
+fn tables_that_grow_under_many_threads_lose_no_row() {
+    for _ in 0..3 {
+        let held = Program::fixture("at_once").mode(Mode::Deep).hold();
+        let record = held.record();
+        let lost = [Counter::FdsFull, Counter::HeapFull, Counter::SitesFull];
+        assert_eq!(lost.map(|counter| record.counter(counter)), [0; 3]);
+        record.assert_rows_are_true(held.pid());
+        held.finish_ok();
     }
 }
