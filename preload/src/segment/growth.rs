@@ -36,8 +36,8 @@ const RESERVE: [(Section, u64); 5] = [
     (Section::SiteIndex, 512),
 ];
 
-/// Rows of sites that become real at a time.
-const SITES_AT_ONCE: u64 = 4;
+/// Rows of sites that become real at a time: four pages. Asking costs as much as a page.
+const SITES_AT_ONCE: u64 = 16;
 /// How much of the base mapping is real when growth ends before its time.
 const FROZEN_BYTES: u64 = 128 << 10;
 
