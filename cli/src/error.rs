@@ -123,7 +123,7 @@ pub enum TargetError {
     NotInstrumented(i32),
     /// The same, but the library is in it
     #[error(
-        "Process {0} is a young child without a record yet, or its monitoring is off; a child gets its record at its \
+        "Process {0} is a forked child without a record yet, or its monitoring is off; a child gets its record at its \
         first event after 3 ms, so ask again when it has done something."
     )]
     NoRecordYet(i32),

@@ -173,6 +173,20 @@ fn a_child_has_from_its_parent_what_neither_has_a_row_of() {
 }
 
 #[test]
+fn a_child_without_a_record_has_all_from_its_parent() {
+    let folder = tempdir().unwrap();
+    let mut held = Held::watched(folder.path(), begets(), &["idle"]);
+    held.go_on();
+    let fds = json(folder.path(), &["fds", "--format", "json", &held.word()]);
+    assert_eq!(fds["process"]["instrumented"], false, "{fds}");
+    assert_eq!(fds["process"]["library"], true, "{fds}");
+    let rows = fds["descriptors"].as_array().unwrap();
+    assert!(rows.len() >= 5, "{fds}");
+    assert!(rows.iter().all(|row| row["inherited"] == true), "{fds}");
+    assert!(held.finish().success());
+}
+
+#[test]
 fn two_such_sockets_prove_nothing() {
     let folder = tempdir().unwrap();
     let held = Held::forgetful(folder.path(), &["sockets", "2", "end"]);

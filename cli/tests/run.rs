@@ -28,6 +28,18 @@ fn the_exit_status_is_the_programs() {
 }
 
 #[test]
+fn a_signal_that_ended_the_program_is_named() {
+    let folder = tempdir().unwrap();
+    let said = |script| stderr(&run(folder.path(), &["run", "--", "sh", "-c", script]));
+    let crashed = said("kill -SEGV $$");
+    assert!(
+        crashed.contains("`sh` was ended by signal 11 (SIGSEGV)"),
+        "{crashed}"
+    );
+    assert!(!said("exit 11").contains("was ended by"));
+}
+
+#[test]
 fn what_cannot_be_started_is_told_apart_as_env_does() {
     let folder = tempdir().unwrap();
     assert_refused(

@@ -126,10 +126,14 @@ impl Running {
             || ClocksAhead::of(self.pid).is_start(its_ticks, self.start_ticks)
     }
 
-    /// One line for a person who has to choose.
+    /// One line for a person who has to choose between watched ones and others.
     #[must_use]
     pub fn line(&self) -> String {
-        format!("{:>9}  {}", self.pid, self.cmdline().join(" "))
+        let line = self.cmdline().join(" ");
+        let maps = self.maps();
+        let without = maps.is_ok_and(|maps| !super::maps::has_library(&maps));
+        let seen = if without { "  (not watched)" } else { "" };
+        format!("{:>9}  {}{seen}", self.pid, line.trim_end())
     }
 }
 

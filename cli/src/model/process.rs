@@ -73,6 +73,14 @@ pub struct Process {
 }
 
 impl Process {
+    /// Its command line in one, empty where it is not known. What programs write
+    /// over their own they fill up with blanks.
+    #[must_use]
+    pub fn command_line(&self) -> String {
+        let words = self.cmdline.as_deref().unwrap_or_default();
+        words.join(" ").trim_end().to_owned()
+    }
+
     /// The name a person knows it by: the program's file name, else the kernel's.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -81,5 +89,17 @@ impl Process {
             .and_then(|path| path.rsplit('/').next())
             .filter(|name| !name.is_empty());
         self.comm.as_deref().or(file).unwrap_or("?")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_after_a_title_are_left_out() {
+        let said = r#"{"pid": 1, "cmdline": ["redis-server *:6379   "], "alive": true, "instrumented": true}"#;
+        let process: Process = serde_json::from_str(said).unwrap();
+        assert_eq!(process.command_line(), "redis-server *:6379");
     }
 }

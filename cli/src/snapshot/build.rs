@@ -204,8 +204,8 @@ fn without_record(facts: &Facts) -> String {
         return became(facts.pid, record);
     }
     let why = if facts.library {
-        "The process is a young child without a record yet (it gets one at its first event after 3 ms), or \
-         monitoring is off: this is the kernel's view only; ask again when it has done something."
+        "The process is a forked child without a record yet (it gets one at its first event after 3 ms: a descriptor \
+         opened or closed, a heap block sampled), or monitoring is off: this is the kernel's view only."
     } else {
         "The process was started without memguard's library: this is the kernel's view only, without creators or \
          heap; start it with `memguard run` to see those."
@@ -366,7 +366,7 @@ mod tests {
             })
         };
         let child = look(true);
-        assert!(child.coverage.notes[0].contains("young child without a record yet"));
+        assert!(child.coverage.notes[0].contains("forked child without a record yet"));
         assert!(child.process.library && !child.process.instrumented);
         assert!(look(false).coverage.notes[0].contains("without memguard's library"));
     }

@@ -1,4 +1,5 @@
-//! Descriptors of a forked child that neither it nor its parent has a row of.
+//! Descriptors of a forked child that neither it nor its parent has a row of, or
+//! that has no record yet.
 //!
 //! A child does not ask the kernel what is open as it begins: that costs more
 //! than all the rest of its record. So whoever looks at it asks, as long as the

@@ -87,6 +87,9 @@ fn take_in(target: Target, parts: Parts) -> Result<Taken, Error> {
             facts: {
                 let mut facts = ask(&process, parts)?;
                 facts.library = process.has_library();
+                if facts.library {
+                    parent::mark_shared(&mut facts);
+                }
                 let former = former::among(&records::all(), &process)
                     .map(|record| record.path.display().to_string());
                 facts.former_record = former;

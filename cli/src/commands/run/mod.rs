@@ -42,7 +42,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
     let worse = if args.no_report {
         Ok(false)
     } else {
-        conclude(&ending, args, &rules)
+        conclude(&ending, args, &rules, status)
     };
     if !args.keep {
         ending.remove();
@@ -61,11 +61,26 @@ pub fn run(args: &RunArgs) -> Result<ExitCode, Error> {
 }
 
 /// Says what was held; whether that is as bad as `--fail-on`.
-fn conclude(ending: &Ending, args: &RunArgs, rules: &Rules) -> Result<bool, Error> {
+fn conclude(
+    ending: &Ending,
+    args: &RunArgs,
+    rules: &Rules,
+    status: ExitStatus,
+) -> Result<bool, Error> {
     descriptor_limit::check()?;
-    let report = ending.report(args, rules)?;
+    let mut report = ending.report(args, rules)?;
+    if let (Some(report), Some(said)) = (&mut report, killed(&args.command[0], status)) {
+        report.coverage.notes.insert(0, said);
+    }
     ending::say(report.as_ref(), args)?;
     Ok(report.is_some_and(|report| fails(&report, args.fail_on)))
+}
+
+/// Shells say so only of what they have started themselves.
+fn killed(name: &OsStr, status: ExitStatus) -> Option<String> {
+    status.signal()?;
+    let by = status.to_string().replacen(": ", " ", 1);
+    Some(format!("`{}` was ended by {by}.", name.to_string_lossy()))
 }
 
 /// A number that no other run has: every process of this run carries it.

@@ -58,11 +58,6 @@ fn row(row: &ListRow) -> Vec<Cell> {
         (false, _) => Cell::styled("ended", FAINT),
         (true, mode) => mode.map_or("", |mode| mode.name()).into(),
     };
-    let cmdline = process
-        .cmdline
-        .as_ref()
-        .map(|words| words.join(" "))
-        .unwrap_or_default();
     vec![
         process.pid.to_string().into(),
         safe(process.name()).into_owned().into(),
@@ -75,6 +70,6 @@ fn row(row: &ListRow) -> Vec<Cell> {
             Cell::styled(verdict.name(), of(verdict))
         }),
         row.grade.clone().unwrap_or_default().into(),
-        Cell::styled(safe(&cmdline), FAINT),
+        Cell::styled(safe(&process.command_line()), FAINT),
     ]
 }

@@ -57,11 +57,7 @@ fn head(out: &mut String, report: &Report, layout: Layout) {
         });
     }
     let name = safe(process.name());
-    let cmdline = process
-        .cmdline
-        .as_ref()
-        .map(|words| words.join(" "))
-        .unwrap_or_default();
+    let cmdline = process.command_line();
     let plain = format!("{name}  {}", facts.join(", "));
     let room = layout.width.saturating_sub(super::wrap::width(&plain) + 2);
     let cmdline = if room > 10 {
