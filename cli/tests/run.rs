@@ -40,6 +40,18 @@ fn a_signal_that_ended_the_program_is_named() {
 }
 
 #[test]
+fn children_whose_records_are_gone_are_not_passed_over_in_silence() {
+    let folder = tempdir().unwrap();
+    let said = |children: u32| {
+        let script = format!("for i in $(seq {children}); do /bin/true; done");
+        stderr(&run(folder.path(), &["run", "--", "sh", "-c", &script]))
+    };
+    let many = said(60);
+    assert!(many.contains("keep their records"), "{many}");
+    assert!(!said(3).contains("keep their records"));
+}
+
+#[test]
 fn what_cannot_be_started_is_told_apart_as_env_does() {
     let folder = tempdir().unwrap();
     assert_refused(

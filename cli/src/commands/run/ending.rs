@@ -18,6 +18,11 @@ use crate::state::State;
 
 /// Children shown; a build has thousands.
 const CHILDREN: usize = 10;
+/// Records that the library lets stay of those that ended (`preload/src/prune.rs`).
+const RECORDS: usize = 16;
+/// Said where there may have been more.
+const NO_MORE_RECORDS: &str = "Of many processes that end only the last 16 or so keep their records: what earlier \
+    children still held is not known.";
 
 /// The records of one run.
 pub struct Ending {
@@ -67,6 +72,11 @@ impl Ending {
             .coverage
             .notes
             .extend(note(self.running.len(), running));
+        let ended = self.children.len() + usize::from(self.main.is_some());
+        whole
+            .coverage
+            .notes
+            .extend((ended > RECORDS).then(|| NO_MORE_RECORDS.to_owned()));
         whole.coverage.notes.extend(state.take_notes());
         whole.children = children;
         Ok(Some(whole))
