@@ -125,9 +125,10 @@ fn amount(class: Class, size_bytes: u64) -> Amount {
     }
 }
 
-/// Whether free is to find this key: mappings are looked up by munmap.
+/// Whether free is to find this key: mappings are looked up by munmap. Allocators
+/// align eight bytes no further than that.
 fn is_block(address: u64) -> bool {
-    address & 0xF == 0
+    address & 7 == 0
 }
 
 fn insert(segment: &Segment, address: u64, row: &HeapRow) -> bool {

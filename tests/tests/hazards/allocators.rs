@@ -8,7 +8,8 @@
 //! address that keeps a pointer to malloc has an entry of that name, and no
 //! malloc of its own: taken for one, its heap would not be seen. What lies before
 //! a block is read of glibc's blocks only: of nothing, hardened allocators give
-//! out pages that cannot be read.
+//! out pages that cannot be read. Blocks of eight bytes may lie between multiples of
+//! sixteen: taken for mappings, their rows would stay.
 
 use std::path::{Path, PathBuf};
 
@@ -106,6 +107,18 @@ fn what_another_allocator_keeps_is_seen() {
             .filter(|block| block.row.size_bytes == 700_000)
             .count();
         assert_eq!(kept, 2, "{}", library.display());
+        held.finish_ok();
+    }
+}
+
+#[test]
+fn the_smallest_blocks_are_seen_to_go() {
+    for library in installed() {
+        let program = Program::fixture("eights").preload_after(&library);
+        let held = program.mode(Mode::Deep).hold();
+        let blocks = held.record().blocks();
+        let kept = blocks.iter().filter(|block| block.row.size_bytes == 8);
+        assert!(kept.count() < 5, "{}: {blocks:#?}", library.display());
         held.finish_ok();
     }
 }
