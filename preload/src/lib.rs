@@ -34,6 +34,7 @@ mod guard;
 mod hooks;
 mod inherit;
 mod interpose;
+mod learned;
 mod live;
 mod marks;
 mod mode;

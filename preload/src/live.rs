@@ -12,8 +12,8 @@
 use crate::page::{PAGE, Page};
 use crate::segment::Segment;
 use crate::{
-    clock, config, descriptors, file, inherit, mode, modules, nursery, retire, sample, stamps, sys,
-    thread, tls, who,
+    clock, config, descriptors, file, inherit, learned, mode, modules, nursery, retire, sample,
+    stamps, sys, thread, tls, who,
 };
 use core::cell::UnsafeCell;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -229,6 +229,7 @@ pub fn owned() -> bool {
 /// The program is about to fork: its child inherits the moment.
 pub fn forking() {
     FORKED_NS.store(clock::coarse_ns(), Ordering::Relaxed);
+    learned::forking();
 }
 
 /// When the fork that made this child began, by its parent's account in ms.

@@ -8,7 +8,7 @@
 use crate::cfi::{Cfa, Pointer, Step};
 use crate::segment::Segment;
 use crate::thread::ThreadState;
-use crate::{cfi, modules, tls};
+use crate::{cfi, learned, modules, tls};
 use core::sync::atomic::{AtomicUsize, Ordering, compiler_fence};
 use shm_protocol::words::Frame;
 
@@ -122,7 +122,8 @@ impl RuleCache {
     fn move_aside(&mut self, first: usize) {
         // SAFETY: as in `known`.
         let key = unsafe { (*self.rules[first].as_ptr()).key };
-        if let Some(rule) = self.known(first, key).filter(|_| key != 0) {
+        let there = (key != 0).then(|| self.known(first, key));
+        if let Some(rule) = there.flatten() {
             self.put(first ^ 1, rule);
         }
     }
@@ -150,7 +151,11 @@ fn make_rule(
     let (frame, step) = match modules::find(address) {
         Some(module) => (
             segment.map_or(0, |segment| modules::frame(segment, &module, address)),
-            kept.unwrap_or_else(|| cfi::step(module.eh_frame_header, address)),
+            kept.unwrap_or_else(|| {
+                learned::step(&module, (pc, exact), || {
+                    cfi::step(module.eh_frame_header, address)
+                })
+            }),
         ),
         None => (Frame::Raw(address as u64).pack(), Step::None),
     };

@@ -32,6 +32,7 @@ mod node;
 mod other_preload;
 mod python_subprocess;
 mod quiet;
+mod relatives;
 mod retire;
 mod seccomp;
 mod settings;
