@@ -70,6 +70,8 @@ struct MoreReal([AtomicU64; 63]);
 struct Runs {
     count: AtomicU32,
     growing: AtomicBool,
+    /// Somebody has waited for that in vain.
+    stuck: AtomicBool,
 }
 
 /// Sections whose rows each event looks for.
@@ -178,6 +180,7 @@ impl Segment {
         const EMPTY: Runs = Runs {
             count: AtomicU32::new(0),
             growing: AtomicBool::new(false),
+            stuck: AtomicBool::new(false),
         };
         Segment {
             base: AtomicPtr::new(core::ptr::null_mut()),

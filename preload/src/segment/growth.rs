@@ -137,13 +137,20 @@ impl Segment {
         self.runs(section).growing.load(Ordering::Acquire)
     }
 
-    /// Whether a section comes to have more than so many rows in a moment.
+    /// Whether a section comes to have more than so many rows in a moment. Where
+    /// it does not, nobody waits any more: a thread that a debugger holds would
+    /// hold up each event of the others, and one that was killed, as a child in
+    /// this memory may be, for good.
     #[cold]
     fn grown_by_another(&self, section: Section, rows: u64) -> bool {
+        let stuck = &self.runs(section).stuck;
         let mut looks = 0;
-        while self.is_growing(section) && looks < PATIENCE && !live::frozen() {
+        while self.is_growing(section) && !stuck.load(Ordering::Relaxed) && !live::frozen() {
             sys::sleep_a_moment();
             looks += 1;
+            if looks == PATIENCE {
+                stuck.store(true, Ordering::Relaxed);
+            }
         }
         self.rows(section) > rows
     }
@@ -154,6 +161,7 @@ impl Segment {
         if growing.swap(true, Ordering::Acquire) {
             return false;
         }
+        self.runs(section).stuck.store(false, Ordering::Relaxed);
         let grown = add();
         growing.store(false, Ordering::Release);
         grown
@@ -415,5 +423,28 @@ impl Segment {
         let kind = (layout::row_bytes(section) as u64) << 32 | section as u64;
         extent.kind.store(kind, Ordering::Release);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    static SEGMENT: Segment = Segment::new();
+
+    #[test]
+    fn one_growth_that_does_not_end_is_waited_for_once() {
+        let runs = SEGMENT.runs(Section::Stacks);
+        let add = || {
+            assert!(SEGMENT.is_growing(Section::Stacks));
+            assert!(!runs.stuck.load(Ordering::Relaxed));
+            assert!(!SEGMENT.grown_by_another(Section::Stacks, 0));
+            assert!(runs.stuck.load(Ordering::Relaxed));
+            // These would take hours, each as patient as the first one.
+            (0..100_000).all(|_| !SEGMENT.grown_by_another(Section::Stacks, 0))
+        };
+        assert!(SEGMENT.alone(Section::Stacks, add));
+        // The next growth is another one.
+        assert!(SEGMENT.alone(Section::Stacks, || !runs.stuck.load(Ordering::Relaxed)));
     }
 }
