@@ -362,6 +362,37 @@ fn what_became_a_program_without_the_library_is_listed_while_it_runs() {
     assert!(held.finish().success());
 }
 
+/// Of a main thread that has ended the kernel has no maps to show.
+#[test]
+fn a_program_whose_main_thread_has_ended_is_looked_at_all_the_same() {
+    const STANDS: &str = "
+import ctypes, os, sys, threading, time
+def stand():
+    while open('/proc/self/maps').read():
+        time.sleep(0.01)
+    print('READY', os.getpid(), flush=True)
+    sys.stdin.readline()
+    os._exit(0)
+threading.Thread(target=stand).start()
+ctypes.CDLL(None).pthread_exit(None)";
+    let folder = tempdir().unwrap();
+    let held = Held::watched(
+        folder.path(),
+        Path::new("/usr/bin/python3"),
+        &["-c", STANDS],
+    );
+    let list = json(folder.path(), &["list", "--format", "json"]);
+    let rows = list["processes"].as_array().unwrap().iter();
+    let rows: Vec<_> = rows.filter(|row| row["pid"] == held.pid).collect();
+    assert_eq!(rows.len(), 1, "{list}");
+    assert_eq!(rows[0]["alive"], true, "{list}");
+    let report = json(folder.path(), &["report", "--format", "json", &held.word()]);
+    let said = ["replaced", "instrumented"].map(|name| &report["process"][name]);
+    assert_eq!(said[1], true, "{report}");
+    assert_ne!(said[0], true, "{report}");
+    assert!(held.finish().success());
+}
+
 /// The list tells those that became another program from those that ended.
 #[track_caller]
 fn assert_listed(folder: &Path, pid: &str, replaced: bool) {

@@ -3,11 +3,13 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use super::maps::has_library;
 use super::process::Running;
 use super::records::Record;
 
 /// The newest of these records that is of such a process; none where the
-/// library is in it. They come by process, oldest first.
+/// library is in it, or may be: its maps cannot be read, or it is just ending.
+/// They come by process, oldest first.
 #[must_use]
 pub fn among<'a>(records: &'a [Record], process: &Running) -> Option<&'a Record> {
     let mut numbered = records
@@ -20,5 +22,7 @@ pub fn among<'a>(records: &'a [Record], process: &Running) -> Option<&'a Record>
     let found = numbered.find(|record| {
         record.name.namespace == namespace.ino() && process.started_at(record.name.start_ticks)
     });
-    found.filter(|_| !process.has_library())
+    let maps = process.maps();
+    let is_without = |maps: &Vec<u8>| !maps.is_empty() && !has_library(maps);
+    found.filter(|_| maps.as_ref().is_ok_and(is_without))
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use crate::error::TargetError;
-use crate::kernel::ClocksAhead;
+use crate::kernel::{ClocksAhead, ProcDir, threads};
 
 /// One running process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -87,7 +87,17 @@ impl Running {
     /// Not permitted, or it ended.
     pub fn maps(&self) -> Result<Vec<u8>, TargetError> {
         let maps = std::fs::read(format!("/proc/{}/maps", self.pid));
-        maps.map_err(|source| self.explain(source))
+        // Of a main thread that has ended there are none.
+        let maps = match maps {
+            Ok(maps) if maps.is_empty() => self.maps_of_another_thread().unwrap_or_default(),
+            read => read.map_err(|source| self.explain(source))?,
+        };
+        Ok(maps)
+    }
+
+    fn maps_of_another_thread(&self) -> Option<Vec<u8>> {
+        let living = threads::first_living(&ProcDir::open(self.pid).ok()?)?;
+        std::fs::read(format!("/proc/{}/task/{living}/maps", self.pid)).ok()
     }
 
     /// Whether memguard's library is in it. A forked child has the library

@@ -140,10 +140,15 @@ impl Memory {
     fn of(dir: &ProcDir) -> Result<Self, String> {
         let refused = "the kernel does not let this user read its memory; run memguard as root";
         let pagemap = dir.open_file("pagemap", rustix::fs::OFlags::RDONLY);
+        let mappings = maps::read(dir).map_err(|_| refused)?;
+        // Of a main thread that has ended: the process's memory is elsewhere.
+        if mappings.is_empty() {
+            return Err("its memory cannot be seen, as its main thread has ended".to_owned());
+        }
         Ok(Self {
             bytes: blocked::memory(dir).ok_or(refused)?,
             present: pagemap.map_err(|_| refused)?,
-            mappings: maps::read(dir).map_err(|_| refused)?,
+            mappings,
         })
     }
 
