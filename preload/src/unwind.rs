@@ -66,12 +66,14 @@ impl RuleCache {
     fn refresh(&mut self) -> bool {
         let now = (modules::generation(), crate::live::epoch());
         let before = (self.generation, self.epoch);
-        (self.generation, self.epoch) = now;
         if before.0 != now.0 {
             self.rules
                 .iter_mut()
                 .for_each(|rule| *rule = core::mem::MaybeUninit::zeroed());
         }
+        // A signal handler may leave by longjmp before: then all is done again.
+        compiler_fence(Ordering::SeqCst);
+        (self.generation, self.epoch) = now;
         before != now
     }
 
@@ -132,6 +134,9 @@ impl RuleCache {
     /// has no key meanwhile.
     fn put(&mut self, at: usize, rule: Rule) {
         let entry = &mut self.rules[at];
+        // SAFETY: a plain word.
+        unsafe { (*entry.as_mut_ptr()).key = 0 };
+        compiler_fence(Ordering::SeqCst);
         entry.write(Rule { key: 0, ..rule });
         compiler_fence(Ordering::SeqCst);
         // SAFETY: written whole just now.
