@@ -2,8 +2,7 @@
 
 use crate::segment::Segment;
 use crate::unwind::Caller;
-use crate::{clock, emit, sites, thread};
-use crate::{marks, mode};
+use crate::{clock, emit, marks, mode, sites, thread};
 use core::sync::atomic::{AtomicU8, Ordering};
 use shm_protocol::codes::{Counter, Kind, Section, heap_flag};
 use shm_protocol::heap::{HeapBucket, HeapRow, Inserted, bucket_of};

@@ -51,11 +51,9 @@ pub fn forking() {
     if forks == WORTH_IT && TABLE.load(Ordering::Relaxed).is_null() && !live::frozen() {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;
         let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let made = sys::map(size_of::<Table>(), protection, flags, -1);
-        TABLE.store(
-            made.map_or(core::ptr::null_mut(), <*mut u8>::cast),
-            Ordering::Release,
-        );
+        if let Some(table) = sys::map(size_of::<Table>(), protection, flags, -1) {
+            TABLE.store(table.cast(), Ordering::Release);
+        }
     }
 }
 

@@ -92,13 +92,13 @@ impl RuleCache {
         self.learn(segment, first, (pc, exact), key)
     }
 
-    /// The rule at a place, if it is the one of `key`.
-    fn known(&self, at: usize, key: u64) -> Option<Rule> {
-        let entry = &self.rules[at];
+    /// The rule at a place, if there is one.
+    fn at(&self, place: usize) -> Option<Rule> {
+        let entry = &self.rules[place];
         // SAFETY: a plain word, zero in an empty entry.
-        let found = unsafe { (*entry.as_ptr()).key } == key;
+        let written = unsafe { (*entry.as_ptr()).key } != 0;
         // SAFETY: an entry with a key was written whole.
-        found.then(|| unsafe { entry.assume_init() })
+        written.then(|| unsafe { entry.assume_init() })
     }
 
     /// Works a rule out and keeps it in its first place; what was there moves to
@@ -111,23 +111,15 @@ impl RuleCache {
         place: (usize, bool),
         key: u64,
     ) -> Rule {
-        let known = [first, first ^ 1].map(|at| self.known(at, key));
-        let kept = known.into_iter().flatten().next().map(|rule| rule.step);
+        let found = [first, first ^ 1].map(|at| self.at(at));
+        let mut known = found.iter().flatten().filter(|rule| rule.key == key);
+        let kept = known.next().map(|rule| rule.step);
         let made = make_rule(segment, (key, self.epoch), place, kept);
-        if known[0].is_none() {
-            self.move_aside(first);
+        if let Some(other) = found[0].filter(|rule| rule.key != key) {
+            self.put(first ^ 1, other);
         }
         self.put(first, made);
         made
-    }
-
-    fn move_aside(&mut self, first: usize) {
-        // SAFETY: as in `known`.
-        let key = unsafe { (*self.rules[first].as_ptr()).key };
-        let there = (key != 0).then(|| self.known(first, key));
-        if let Some(rule) = there.flatten() {
-            self.put(first ^ 1, rule);
-        }
     }
 
     /// A signal handler may leave by longjmp while this is written: the entry

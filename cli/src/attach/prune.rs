@@ -12,8 +12,8 @@ use super::records::Record;
 /// The first namespace's inode (PROC_PID_INIT_INO): from there every process
 /// is to be seen, from any other only some.
 const FIRST: u64 = 0xEFFF_FFFC;
-/// Records that stay, each user.
-const KEPT: usize = 16;
+/// Records that stay, each user: what the library lets stay, too.
+pub const KEPT: usize = 16;
 
 /// Removes them from the list and from the folder.
 pub fn dead_namespaces(records: &mut Vec<Record>) {

@@ -89,10 +89,11 @@ fn take_in(target: Target, parts: Parts) -> Result<Taken, Error> {
                 facts.library = process.has_library();
                 if facts.library {
                     parent::mark_shared(&mut facts);
+                } else {
+                    let records = records::all();
+                    let former = former::among(&records, &process);
+                    facts.former_record = former.map(|record| record.path.display().to_string());
                 }
-                let former = former::among(&records::all(), &process)
-                    .map(|record| record.path.display().to_string());
-                facts.former_record = former;
                 facts.memory = parts
                     .memory
                     .then(|| memory_of(&facts, &Known::default()))

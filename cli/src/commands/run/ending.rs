@@ -3,7 +3,7 @@
 
 use crate::args::{Format, RunArgs};
 use crate::attach::process::{Running, own_namespace};
-use crate::attach::{Record, Target, records};
+use crate::attach::{Record, Target, prune, records};
 use crate::commands::common::{emit, emit_error, wanted, writer_for};
 use crate::commands::judge::Judged;
 use crate::doctor::{Surroundings, no_record as reason};
@@ -18,8 +18,6 @@ use crate::state::State;
 
 /// Children shown; a build has thousands.
 const CHILDREN: usize = 10;
-/// Records that the library lets stay of those that ended (`preload/src/prune.rs`).
-const RECORDS: usize = 16;
 /// Said where there may have been more.
 const NO_MORE_RECORDS: &str = "Of many processes that end only the last 16 or so keep their records: what earlier \
     children still held is not known.";
@@ -76,7 +74,7 @@ impl Ending {
         whole
             .coverage
             .notes
-            .extend((ended > RECORDS).then(|| NO_MORE_RECORDS.to_owned()));
+            .extend((ended > prune::KEPT).then(|| NO_MORE_RECORDS.to_owned()));
         whole.coverage.notes.extend(state.take_notes());
         whole.children = children;
         Ok(Some(whole))

@@ -1,8 +1,6 @@
 //! Aligned allocations, all rare but nginx's.
 
-use super::sampling::{
-    Onwards, by_its_size, onwards, record, redraw_calls, sampled_after_underflow,
-};
+use super::sampling::{by_its_size, is_taken, record, redraw_calls};
 use super::{Path, Pointer, REAL_POSIX_MEMALIGN, caller, path, real, real_memalign};
 use crate::boot::{self, early};
 use crate::unwind::Caller;
@@ -32,9 +30,7 @@ fn aligned_counted(
     from: Caller,
     allocate: impl Fn(usize, usize) -> Pointer,
 ) -> Pointer {
-    let counted = out && sampled_after_underflow(size);
-    let sampled = counted || !matches!(onwards(), Onwards::Real);
-    if !sampled {
+    if !is_taken(out, size) {
         return allocate(align, size);
     }
     redraw_calls();

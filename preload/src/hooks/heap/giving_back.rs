@@ -1,8 +1,6 @@
 //! Blocks that may have a row, on their way through free and realloc.
 
-use super::sampling::{
-    Onwards, malloc_counted, marked, onwards, record, redraw_calls, sampled_after_underflow,
-};
+use super::sampling::{is_taken, malloc_counted, marked, record, redraw_calls};
 use super::{Path, Pointer, caller, path, real_free, real_realloc};
 use crate::boot::{self, early};
 use crate::unwind::Caller;
@@ -44,13 +42,8 @@ pub(super) extern "C" fn realloc_marked(
     if early::holds(block) {
         return leave_early(block, size, caller(sp, bp));
     }
-    if sample::take_bytes(size as u64) && sampled_after_underflow(size) {
-        return realloc_sampled(block, size, sp, bp);
-    }
-    match onwards() {
-        Onwards::Real => moved(block, size, None),
-        Onwards::Sample | Onwards::Record => realloc_sampled(block, size, sp, bp),
-    }
+    let out = sample::take_bytes(size as u64);
+    realloc_counted(out, block, size, caller(sp, bp))
 }
 
 fn leave_early(block: Pointer, size: usize, from: Caller) -> Pointer {
@@ -71,13 +64,20 @@ pub(super) extern "C" fn realloc_counted_out(
     if !boot::allocator_ready() {
         return early::reallocate(block, size);
     }
-    if sampled_after_underflow(size) {
-        return realloc_sampled(block, size, sp, bp);
+    realloc_counted(true, block, size, caller(sp, bp))
+}
+
+/// Behind the countdown of bytes, which ran `out` or did not.
+fn realloc_counted(out: bool, block: Pointer, size: usize, from: Caller) -> Pointer {
+    match is_taken(out, size) {
+        true => realloc_taken(block, size, from),
+        false => moved(block, size, None),
     }
-    match onwards() {
-        Onwards::Real => moved(block, size, None),
-        Onwards::Sample | Onwards::Record => realloc_sampled(block, size, sp, bp),
-    }
+}
+
+fn realloc_taken(block: Pointer, size: usize, from: Caller) -> Pointer {
+    redraw_calls();
+    moved(block, size, Some(from))
 }
 
 pub(super) extern "C" fn realloc_sampled(
@@ -86,8 +86,7 @@ pub(super) extern "C" fn realloc_sampled(
     sp: usize,
     bp: usize,
 ) -> Pointer {
-    redraw_calls();
-    moved(block, size, Some(caller(sp, bp)))
+    realloc_taken(block, size, caller(sp, bp))
 }
 
 /// The real realloc; the row goes before, comes back if it failed, and the

@@ -41,14 +41,14 @@ fn malloc_onwards(size: usize, sp: usize, bp: usize) -> Pointer {
     }
 }
 
-pub(super) enum Onwards {
+enum Onwards {
     Real,
     Sample,
     Record,
 }
 
 /// What the stub behind the countdown of bytes would do.
-pub(super) fn onwards() -> Onwards {
+fn onwards() -> Onwards {
     if path() == Path::All as u64 {
         return Onwards::Record;
     }
@@ -61,9 +61,15 @@ pub(super) fn onwards() -> Onwards {
     Onwards::Real
 }
 
+/// Whether an allocation gets a row, whose countdown of bytes ran `out` or did
+/// not.
+pub(super) fn is_taken(out: bool, size: usize) -> bool {
+    out && sampled_after_underflow(size) || !matches!(onwards(), Onwards::Real)
+}
+
 /// After an underflow on `size` bytes: draws anew, and says whether this
 /// allocation is the sampled one.
-pub(super) fn sampled_after_underflow(size: usize) -> bool {
+fn sampled_after_underflow(size: usize) -> bool {
     let segment = live::segment_for_event();
     let Some(segment) = segment else {
         sample::restart_bytes();
@@ -121,9 +127,6 @@ pub(super) extern "C" fn malloc_recorded(size: usize, sp: usize, bp: usize) -> P
 
 /// A block that free will know by its mark.
 pub(super) fn marked(size: usize) -> Option<Pointer> {
-    if !marks::possible() {
-        return None;
-    }
     by_its_size(size, real_malloc).or_else(|| by_its_page(size))
 }
 
@@ -139,6 +142,9 @@ pub(super) fn by_its_size(size: usize, allocate: impl Fn(usize) -> Pointer) -> O
 }
 
 fn by_its_page(size: usize) -> Option<Pointer> {
+    if !marks::possible() {
+        return None;
+    }
     let block = real_memalign(marks::PAGE, size.max(OUT_OF_CACHE));
     (!block.is_null()).then_some(block)
 }
@@ -184,8 +190,7 @@ pub(super) extern "C" fn calloc_sampled(
     let Some(bytes) = count.checked_mul(size) else {
         return real_calloc(count, size);
     };
-    let block = marks::possible().then(|| cleared(bytes)).flatten();
-    let block = block.unwrap_or_else(|| real_calloc(count, size));
+    let block = cleared(bytes).unwrap_or_else(|| real_calloc(count, size));
     record(block, bytes, caller(sp, bp));
     block
 }
