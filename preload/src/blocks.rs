@@ -171,31 +171,39 @@ fn insert_somewhere(segment: &Segment, address: u64, row: &HeapRow) -> bool {
     insert_in_new_level(segment, address, row, levels)
 }
 
+/// A level that was made just now may be full for this block by the time that
+/// this thread comes to it: then there is another to come.
 #[cold]
 fn insert_in_new_level(segment: &Segment, address: u64, row: &HeapRow, levels: usize) -> bool {
-    if segment.run_count(Section::Heap) == levels {
-        add_level(segment, levels - 1);
-    }
-    let newer = (levels..segment.run_count(Section::Heap)).any(|level| {
+    let enters = |level: usize| {
         let bucket = bucket(segment, level, address, true);
         bucket.is_some_and(|bucket| bucket.insert(address, row) == Inserted::Done)
-    });
-    newer
-        || (0..levels).any(|level| {
-            let bucket = bucket(segment, level, address, true);
-            let over =
-                bucket.is_some_and(|bucket| bucket.insert_over_odd(address, row) == Inserted::Done);
-            if over {
-                segment.count(Counter::Unsure, 1);
-            }
-            over
-        })
+    };
+    let mut seen = levels;
+    while segment.run_count(Section::Heap) > seen || add_level(segment, seen - 1) {
+        let now = segment.run_count(Section::Heap);
+        if (seen..now).any(enters) {
+            return true;
+        }
+        seen = now;
+    }
+    (0..levels).any(|level| insert_over_odd(segment, level, address, row))
 }
 
+fn insert_over_odd(segment: &Segment, level: usize, address: u64, row: &HeapRow) -> bool {
+    let bucket = bucket(segment, level, address, true);
+    let over = bucket.is_some_and(|bucket| bucket.insert_over_odd(address, row) == Inserted::Done);
+    if over {
+        segment.count(Counter::Unsure, 1);
+    }
+    over
+}
+
+/// Whether there is another level after the one that was last.
 #[cold]
-fn add_level(segment: &Segment, last: usize) {
+fn add_level(segment: &Segment, last: usize) -> bool {
     let (_, buckets) = segment.run_rows(Section::Heap, last);
-    segment.grow(Section::Heap, (buckets as usize * GROWTH).min(LARGEST));
+    segment.grow(Section::Heap, (buckets as usize * GROWTH).min(LARGEST))
 }
 
 /// Takes the row of `address` out of whichever level has it.
