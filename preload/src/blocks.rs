@@ -171,23 +171,15 @@ fn insert_somewhere(segment: &Segment, address: u64, row: &HeapRow) -> bool {
     insert_in_new_level(segment, address, row, levels)
 }
 
-/// A level that was made just now may be full for this block by the time that
-/// this thread comes to it: then there is another to come.
 #[cold]
 fn insert_in_new_level(segment: &Segment, address: u64, row: &HeapRow, levels: usize) -> bool {
     let enters = |level: usize| {
         let bucket = bucket(segment, level, address, true);
         bucket.is_some_and(|bucket| bucket.insert(address, row) == Inserted::Done)
     };
-    let mut seen = levels;
-    while segment.run_count(Section::Heap) > seen || add_level(segment, seen - 1) {
-        let now = segment.run_count(Section::Heap);
-        if (seen..now).any(enters) {
-            return true;
-        }
-        seen = now;
-    }
-    (0..levels).any(|level| insert_over_odd(segment, level, address, row))
+    let add = |levels: usize| add_level(segment, levels - 1);
+    segment.enter_later(Section::Heap, levels, add, enters)
+        || (0..levels).any(|level| insert_over_odd(segment, level, address, row))
 }
 
 fn insert_over_odd(segment: &Segment, level: usize, address: u64, row: &HeapRow) -> bool {

@@ -72,10 +72,12 @@ fn insert_in_room_made(
         window.iter().any(|place| bury(segment, place, gone))
     };
     let done = (0..levels).any(|level| evict(level) && into(level))
-        || {
-            add_level(segment, section, levels);
-            (levels..segment.run_count(section)).any(into)
-        }
+        || segment.enter_later(
+            section,
+            levels,
+            |levels| add_level(segment, section, levels),
+            into,
+        )
         || (0..levels).any(|level| {
             let window = window(segment, section, level, key, true).unwrap_or_default();
             table::insert_over_odd(window, key, row) == Inserted::Done
@@ -114,17 +116,18 @@ pub fn begin(segment: &Segment, section: Section) {
     }
 }
 
+/// Whether there are more levels than so many then.
 #[cold]
-fn add_level(segment: &Segment, section: Section, levels: usize) {
+fn add_level(segment: &Segment, section: Section, levels: usize) -> bool {
     // Another thread may have added it meanwhile.
     if segment.run_count(section) != levels || levels >= LEVELS {
-        return;
+        return segment.run_count(section) > levels;
     }
     let rows = match levels.checked_sub(1) {
         Some(last) => segment.run_rows(section, last).1 as usize * GROWTH,
         None => FIRST_ROWS,
     };
-    segment.grow(section, rows.min(LARGEST));
+    segment.grow(section, rows.min(LARGEST))
 }
 
 /// The row of `key`, left in place.

@@ -238,8 +238,8 @@ fn find_or_add(
     now_ms: u64,
 ) -> Option<u32> {
     let mut made = None;
-    // One more round than there are levels: the last one may be new.
-    for level in 0..=segment.run_count(Section::SiteIndex) {
+    // Until a level has room: the last ones may be new.
+    for level in 0.. {
         if level == segment.run_count(Section::SiteIndex) {
             let slots = segment.rows(Section::SiteIndex) as usize;
             if !segment.grow(Section::SiteIndex, slots.next_power_of_two().min(1 << 20)) {

@@ -132,6 +132,27 @@ impl Segment {
         grown || self.grown_by_another(section, before)
     }
 
+    /// Enters something in a level of a section after the first `levels`, which
+    /// have no room for it; `add` makes another, if it can. One that was made just
+    /// now may be full by the time that this thread comes to it.
+    pub fn enter_later(
+        &self,
+        section: Section,
+        levels: usize,
+        add: impl Fn(usize) -> bool,
+        enters: impl Fn(usize) -> bool,
+    ) -> bool {
+        let mut seen = levels;
+        while self.run_count(section) > seen || add(seen) {
+            let now = self.run_count(section);
+            if (seen..now).any(&enters) {
+                return true;
+            }
+            seen = now;
+        }
+        false
+    }
+
     /// Whether a thread adds to a section right now.
     pub fn is_growing(&self, section: Section) -> bool {
         self.runs(section).growing.load(Ordering::Acquire)
