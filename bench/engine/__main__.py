@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -123,6 +124,8 @@ def write_page(text: str, options: argparse.Namespace) -> None:
 def main() -> int:
     """One run."""
     options = arguments()
+    # Whoever ends this by TERM ends the servers too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     rounds = options.pairs or (6 if options.quick else 15)
     seconds = 60 * (options.minutes or (4 if options.quick else 38))
     scratch = Path(tempfile.mkdtemp(prefix="memguard-bench-"))

@@ -390,6 +390,8 @@ ctypes.CDLL(None).pthread_exit(None)";
     let said = ["replaced", "instrumented"].map(|name| &report["process"][name]);
     assert_eq!(said[1], true, "{report}");
     assert_ne!(said[0], true, "{report}");
+    let doctor = stdout(&run(folder.path(), &["doctor", &held.word()]));
+    assert!(!doctor.contains("without memguard's library"), "{doctor}");
     assert!(held.finish().success());
 }
 

@@ -3,7 +3,7 @@
 use crate::segment::Segment;
 use crate::unwind::Caller;
 use crate::{clock, emit, marks, mode, sites, thread};
-use core::sync::atomic::{AtomicU8, Ordering};
+use core::sync::atomic::{AtomicU16, Ordering};
 use shm_protocol::codes::{Counter, Kind, Section, heap_flag};
 use shm_protocol::heap::{HeapBucket, HeapRow, Inserted, bucket_of};
 use shm_protocol::ring::Action;
@@ -18,15 +18,15 @@ const LARGEST: usize = 1 << 21;
 /// Places in the filter: a power of two.
 pub const FILTER: usize = 16 * 1024;
 /// A counter this high stays: it may have lost count.
-const STUCK: u8 = 250;
+const STUCK: u16 = 65_000;
 
 /// How many rows there are for the pages that fall on each place. The stubs
 /// of free and realloc look here, and most frees of aligned blocks end here:
 /// the allocator hands a freed sample out again for other things.
 #[unsafe(link_section = ".bss.memguard_tables")]
-pub static MAYBE: [AtomicU8; FILTER] = [const { AtomicU8::new(0) }; FILTER];
+pub static MAYBE: [AtomicU16; FILTER] = [const { AtomicU16::new(0) }; FILTER];
 
-fn filter_place(address: u64) -> &'static AtomicU8 {
+fn filter_place(address: u64) -> &'static AtomicU16 {
     &MAYBE[(address >> 12) as usize % FILTER]
 }
 
@@ -256,4 +256,22 @@ fn bury(segment: &Segment, row: &HeapRow) {
 /// Puts a row back: the call that should have freed the block failed.
 pub fn back(segment: &Segment, address: u64, row: &HeapRow) {
     insert(segment, address, row);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 640 MiB of 16-byte blocks have 2 560 rows on each place.
+    #[test]
+    fn the_filter_says_no_again_when_all_blocks_of_many_pages_are_gone() {
+        let page = 0x7000_0000_0000;
+        let addresses: Vec<u64> = (0..10 * 256)
+            .map(|block| page + block / 256 * (FILTER as u64) * 4096 + block % 256 * 16)
+            .collect();
+        addresses.iter().for_each(|&address| filter_add(address));
+        assert!(may_be_known(page));
+        addresses.iter().for_each(|&address| filter_remove(address));
+        assert!(!may_be_known(page));
+    }
 }

@@ -226,6 +226,11 @@ pub fn owned() -> bool {
     phase == phase::CREATING || phase == phase::READY
 }
 
+/// Whether the tables are those that this forked child's parent had.
+pub fn inherited() -> bool {
+    CONFIGURED.load(Ordering::Relaxed) && !owned()
+}
+
 /// The program is about to fork: its child inherits the moment.
 pub fn forking() {
     FORKED_NS.store(clock::coarse_ns(), Ordering::Relaxed);

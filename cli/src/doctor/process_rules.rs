@@ -6,7 +6,7 @@ use super::system_rules::Surroundings;
 use crate::attach::name::SegmentName;
 use crate::attach::{Running, live};
 use crate::kernel::text::{self, lossy};
-use crate::kernel::{Mapping, ProcDir, Process, maps};
+use crate::kernel::{Mapping, ProcDir, Process, maps, threads};
 use crate::symbols::open::Root;
 use rustix::process::geteuid;
 use shm_protocol::codes::note;
@@ -36,7 +36,7 @@ pub struct Inside {
 impl Inside {
     /// Reads what may be read.
     pub fn of(dir: &ProcDir) -> Self {
-        let environment = dir.read("environ").ok();
+        let environment = threads::read_shared(dir, "environ").ok();
         let status = dir.read("status").unwrap_or_default();
         let mappings = maps::read(dir).ok();
         let features = text::field(&status, "x86_Thread_features:").unwrap_or("");
@@ -49,8 +49,7 @@ impl Inside {
                 .as_deref()
                 .and_then(|bytes| variable(bytes, b"LD_PRELOAD=")),
             environment_read: environment.is_some(),
-            secure: dir
-                .read("auxv")
+            secure: threads::read_shared(dir, "auxv")
                 .ok()
                 .and_then(|bytes| auxiliary(&bytes, AT_SECURE))
                 .map(|value| value != 0),

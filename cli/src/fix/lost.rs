@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::fd::OwnedFd;
 
 use crate::kernel::descriptors::Depth;
-use crate::kernel::{Descriptors, Facts, ProcDir, blocked, maps, registers, timers};
+use crate::kernel::{Descriptors, Facts, ProcDir, blocked, maps, registers, threads, timers};
 use crate::units::bytes;
 
 /// Programs that may read a number from a script later.
@@ -141,8 +141,8 @@ impl Memory {
         let refused = "the kernel does not let this user read its memory; run memguard as root";
         let pagemap = dir.open_file("pagemap", rustix::fs::OFlags::RDONLY);
         let mappings = maps::read(dir).map_err(|_| refused)?;
-        // Of a main thread that has ended: the process's memory is elsewhere.
-        if mappings.is_empty() {
+        // The files opened here are those of the main thread.
+        if threads::first_living(dir).is_some() {
             return Err("its memory cannot be seen, as its main thread has ended".to_owned());
         }
         Ok(Self {

@@ -1,6 +1,6 @@
 //! The mappings of a process: `/proc/PID/maps`, proc_pid_maps(5).
 
-use super::{KernelError, ProcDir, text};
+use super::{KernelError, ProcDir, text, threads};
 
 /// One mapping.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub struct ClassTotal {
 
 /// Reads the mappings, in order of their addresses.
 pub fn read(dir: &ProcDir) -> Result<Vec<Mapping>, KernelError> {
-    let bytes = dir.read("maps")?;
+    let bytes = threads::read_shared(dir, "maps")?;
     Ok(text::lines(&bytes).filter_map(parse).collect())
 }
 

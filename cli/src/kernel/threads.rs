@@ -95,6 +95,16 @@ pub fn first_living(dir: &ProcDir) -> Option<i32> {
     ids(dir).ok()?.into_iter().find(alive)
 }
 
+/// Reads a file about the memory that all threads share: after the end of the
+/// first one, its own is empty.
+pub fn read_shared(dir: &ProcDir, file: &str) -> Result<Vec<u8>, KernelError> {
+    let bytes = dir.read(file)?;
+    match bytes.is_empty().then(|| first_living(dir)).flatten() {
+        Some(tid) => dir.read(&format!("task/{tid}/{file}")),
+        None => Ok(bytes),
+    }
+}
+
 /// What the process does with SIGPIPE, from the signal sets in its status.
 pub fn sigpipe(dir: &ProcDir) -> Result<SigPipe, KernelError> {
     const BIT: u64 = 1 << (libc::SIGPIPE - 1);

@@ -162,7 +162,7 @@ macro_rules! look_at_page {
          shr eax, 12
          and eax, {places}
          lea rcx, [rip + {maybe}]
-         cmp byte ptr [rcx + rax], 0"
+         cmp word ptr [rcx + rax * 2], 0"
     };
 }
 

@@ -161,12 +161,13 @@ impl Segment {
     /// Whether a section comes to have more than so many rows in a moment. Where
     /// it does not, nobody waits any more: a thread that a debugger holds would
     /// hold up each event of the others, and one that was killed, as a child in
-    /// this memory may be, for good.
+    /// this memory may be, for good. A forked child has no such thread at all.
     #[cold]
     fn grown_by_another(&self, section: Section, rows: u64) -> bool {
         let stuck = &self.runs(section).stuck;
         let mut looks = 0;
-        while self.is_growing(section) && !stuck.load(Ordering::Relaxed) && !live::frozen() {
+        let hopeless = || stuck.load(Ordering::Relaxed) || live::frozen() || live::inherited();
+        while self.is_growing(section) && !hopeless() {
             sys::sleep_a_moment();
             looks += 1;
             if looks == PATIENCE {
