@@ -128,7 +128,9 @@ pub enum TargetError {
     )]
     NoRecordYet(i32),
     /// The verb needs a process
-    #[error("`{0}` has ended; only a running process can be asked to change its mode.")]
+    #[error(
+        "`{0}` is no running process but what is known of one; give the pid or the name of one that runs."
+    )]
     NotRunning(String),
     /// We may open too few files to look at anything
     #[error(

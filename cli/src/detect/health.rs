@@ -8,6 +8,7 @@
 //! The curves are conventions, not measurements: one proven leak is a D, an
 //! hour until the descriptors run out an E.
 
+use super::model::constants::{LONG_ENOUGH, SOCKET_FLOOR};
 use crate::model::{
     Coverage, Finding, Health, HealthPart, HeapCoverage, Overhead, Report, Verdict,
 };
@@ -88,9 +89,22 @@ fn too_thin(report: &Report) -> Option<String> {
     } else if seen_s < SHORTEST_S {
         // No figure: a dead process's report stays the same.
         Some("it was seen for less than a minute".to_owned())
+    } else if nothing_judged(&report.findings) && seen_s < judged_by_s() {
+        Some("what it holds is too young to judge".to_owned())
     } else {
         None
     }
+}
+
+/// By when all kinds can be judged. A service that has worked for longer
+/// always holds a little that is young.
+fn judged_by_s() -> f64 {
+    SOCKET_FLOOR.as_secs_f64() * LONG_ENOUGH as f64
+}
+
+/// Whether nothing speaks against it only because it is too early for that.
+fn nothing_judged(findings: &[Finding]) -> bool {
+    findings.iter().map(|one| one.verdict).min() == Some(Verdict::Early)
 }
 
 fn part(name: &str, score: Option<f64>, reason: String) -> HealthPart {
@@ -108,6 +122,7 @@ fn verdicts(findings: &[Finding]) -> HealthPart {
     let power = |base: f64, n: usize| base.powi(i32::try_from(n).unwrap_or(i32::MAX));
     let left = power(PER_LEAK, leaks) * power(PER_SUSPECT, maybe).max(SUSPECTS_LEAVE);
     let reason = match (leaks, maybe) {
+        (0, 0) if nothing_judged(findings) => "no leak found, some too young to judge".to_owned(),
         (0, 0) => "no leak found".to_owned(),
         (0, _) => format!("{} suspected", places(maybe)),
         (_, 0) => format!("leaks in {}", places(leaks)),
@@ -136,7 +151,12 @@ fn exhaustion(report: &Report) -> HealthPart {
         (Some(fds), _) => (fds, "descriptors run out"),
         (None, Some(memory)) => (memory, "memory runs out"),
         (None, None) => {
-            let nothing = "nothing runs out within a month".to_owned();
+            let young = report
+                .findings
+                .iter()
+                .any(|one| one.verdict == Verdict::Early);
+            let what = if young { "nothing judged" } else { "nothing" };
+            let nothing = format!("{what} runs out within a month");
             return part("exhaustion", Some(100.0), nothing);
         }
     };

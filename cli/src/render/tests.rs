@@ -68,6 +68,44 @@ fn what_ended_young_is_told_how_it_can_be_judged() {
 }
 
 #[test]
+fn what_several_places_fill_runs_out_sooner_than_each_says() {
+    let mut report = samples::report();
+    report.findings[0].exhaustion_s = Some(7200.0);
+    report.findings.truncate(1);
+    report.health = crate::detect::health::health(&report);
+    let alone = plain(text(100, false).report(&report));
+    assert!(!alone.contains("All together"), "{alone}");
+    report.findings.push(report.findings[0].clone());
+    report.health = crate::detect::health::health(&report);
+    let both = plain(text(100, false).report(&report));
+    let first: Vec<&str> = both.lines().take(3).collect();
+    assert!(
+        first.contains(&"All together: descriptors run out in 60 min."),
+        "{both}"
+    );
+}
+
+#[test]
+fn what_has_no_descriptor_is_not_sought_among_them() {
+    let mut report = samples::report();
+    report.findings.truncate(1);
+    let sockets = plain(text(100, false).report(&report));
+    assert!(
+        sockets.contains("memguard fds 4312 --kind sockets"),
+        "{sockets}"
+    );
+    report.findings[0].kind = crate::model::Kind::Threads;
+    for one in &mut report.findings[0].resources {
+        one.fd = None;
+    }
+    let threads = plain(text(100, false).report(&report));
+    assert!(
+        threads.contains("memguard report 4312 --kind threads --all"),
+        "{threads}"
+    );
+}
+
+#[test]
 fn only_estimates_are_called_so() {
     let mut deep = samples::report();
     let sampled = plain(text(200, false).report(&deep));

@@ -177,7 +177,10 @@ fn examples(out: &mut String, finding: &Finding, layout: Layout) {
     if finding.resources.len() > shown {
         remark(
             out,
-            format!("… and {} more", finding.resources.len() - shown),
+            format!(
+                "… and {} more",
+                count((finding.resources.len() - shown) as u64)
+            ),
         );
     }
 }

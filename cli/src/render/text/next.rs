@@ -49,6 +49,16 @@ fn next(report: &Report) -> Vec<(String, &'static str)> {
     match report.findings.first() {
         Some(worst) if worst.verdict == Verdict::Leak => of_leak(pid, worst),
         Some(worst) if worst.verdict < Verdict::Early => of_suspect(pid, worst),
+        Some(young) if young.verdict == Verdict::Early && report.totals.since.is_none() => vec![
+            (
+                format!("memguard report {pid} --all"),
+                "says when each can be judged; or",
+            ),
+            (
+                format!("memguard report {pid} --for 5m"),
+                "watches it until then",
+            ),
+        ],
         _ => vec![
             (
                 format!("memguard snapshot {pid} -o before.mg"),
@@ -87,15 +97,20 @@ fn of_leak(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
             "what could be done about it",
         )
     });
-    let list = (
-        format!("memguard fds {pid} --kind {kind} {which}"),
-        "every one of them",
-    );
+    let list = (each(pid, worst, which), "every one of them");
     std::iter::once(list).chain(fix).collect()
 }
 
-fn of_suspect(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
+/// Every one of them, with or without a descriptor.
+fn each(pid: i32, worst: &Finding, which: &str) -> String {
     let kind = worst.kind.name();
+    if worst.resources.iter().all(|one| one.fd.is_none()) {
+        return format!("memguard report {pid} --kind {kind} --all");
+    }
+    format!("memguard fds {pid} --kind {kind} {which}")
+}
+
+fn of_suspect(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
     if matches!(worst.kind, Kind::Memory | Kind::Caches) {
         return vec![
             (
@@ -106,7 +121,7 @@ fn of_suspect(pid: i32, worst: &Finding) -> Vec<(String, &'static str)> {
         ];
     }
     vec![(
-        format!("memguard fds {pid} --kind {kind} --sort age"),
+        each(pid, worst, "--sort age"),
         "every one of them, oldest first",
     )]
 }

@@ -21,6 +21,9 @@ pub fn write(out: &mut String, report: &Report, layout: Layout) {
     head(out, report, layout);
     others(out, report, layout);
     line(out, format_args!("{}", answer(report, layout)));
+    if let Some(when) = sums::together(report) {
+        line(out, format_args!("All together: {when}."));
+    }
     let judged = |finding: &&Finding| finding.verdict < Verdict::Early || layout.all;
     let stacks = report
         .findings

@@ -1,7 +1,7 @@
 //! The lines below the findings that sum a report up: where the memory went,
 //! how healthy it is, what rules hid.
 
-use crate::model::{HealthPart, Report, SuppressedRule};
+use crate::model::{Finding, HealthPart, Report, SuppressedRule};
 use crate::units::{bytes, count};
 
 /// `60.0 MiB resident: 42.0 MiB live heap, 9.0 MiB free in the allocator ...`
@@ -36,6 +36,22 @@ pub fn health(report: &Report) -> Vec<String> {
         *first = grade + first;
     }
     parts
+}
+
+/// When a limit is hit that several places fill: sooner than any of them says.
+pub fn together(report: &Report) -> Option<String> {
+    let fillers = |takes_descriptor: bool| {
+        let on_it = |one: &&Finding| one.kind.takes_descriptor() == takes_descriptor;
+        let ends = report.findings.iter().filter(on_it);
+        ends.filter(|one| one.exhaustion_s.is_some()).count()
+    };
+    if !report.process.alive || report.processes.len() > 1 || fillers(true).max(fillers(false)) < 2
+    {
+        return None;
+    }
+    let mut parts = report.health.parts.iter();
+    let part = parts.find(|part| part.name == "exhaustion")?;
+    Some(part.reason.clone())
 }
 
 fn health_part(part: &HealthPart) -> String {
