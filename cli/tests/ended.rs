@@ -14,7 +14,8 @@ use shm_protocol::codes::{Kind, State};
 use shm_protocol::layout::Header;
 use support::segment::{Made, namespace};
 use support::{
-    Held, assert_refused, code, free_pid, json, memguard, replaces, run, stands, stderr, stdout,
+    Held, assert_refused, code, free_pid, json, keeps, memguard, replaces, run, stands, stderr,
+    stdout,
 };
 use tempfile::tempdir;
 
@@ -138,6 +139,26 @@ fn a_damaged_record_of_a_dead_process_can_only_be_deleted() {
         4,
         "delete that file",
     );
+}
+
+/// Its clock goes on: the last look only tells what the kernel knew then.
+#[test]
+fn what_was_done_after_the_last_look_is_in_the_life_of_a_killed_one() {
+    let folder = tempdir().unwrap();
+    let mut held = Held::watched(folder.path(), keeps(), &["closes", "1"]);
+    let word = held.word();
+    let taken_at = || {
+        let report = json(folder.path(), &["report", "--format", "json", &word]);
+        report["taken_at"].as_str().unwrap().to_owned()
+    };
+    let looked = taken_at();
+    // The record's clock is one of whole seconds.
+    std::thread::sleep(std::time::Duration::from_millis(2_100));
+    held.go_on();
+    held.kill();
+    let (ended, again) = (taken_at(), taken_at());
+    assert!(ended > looked, "{looked}, then {ended}");
+    assert_eq!(ended, again);
 }
 
 #[test]

@@ -24,18 +24,18 @@ pub enum Rate {
     memguard fix server sockets-1f2e3d4c5b6a7988 --max 10 --yes\n  \
     memguard fix server --kind caches --dry-run  ways to give memory back, with the pause that each may cost\n  \
     memguard fix server --raise-limit --yes      more descriptors, as many as it may have\n\n\
-    Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes\n\
-    it itself; a timer is stopped and can be set back with `memguard undo`, as a parked file can; with\n\
-    `--close-lost`, what nothing in the program holds the number of any more is closed by the program, once two\n\
+    Only findings with the verdict `leak` are acted on. A socket's owner is shown an end of file and closes \
+    it itself; a timer is stopped and can be set back with `memguard undo`, as a parked file can; with \
+    `--close-lost`, what nothing in the program holds the number of any more is closed by the program, once two \
     searches of its memory and registers agree.\n\n\
-    `--kind caches` is apart: it gives back what the allocator has free, and asks caches that the program has\n\
+    `--kind caches` is apart: it gives back what the allocator has free, and asks caches that the program has \
     registered (memguard.h) to shrink to their limit in memguard.toml. It is done only where it is named.\n\n\
-    Never touched, whatever the verdict: listening sockets, descriptors 0 to 2, inherited ones, those with a second\n\
-    owner, those that a thread waits on, that are locked or were passed on, eventfds, epolls, ports and processes of\n\
+    Never touched, whatever the verdict: listening sockets, descriptors 0 to 2, inherited ones, those with a second \
+    owner, those that a thread waits on, that are locked or were passed on, eventfds, epolls, ports and processes of \
     infrastructure. `[protect]` and `[fix.KIND]` of memguard.toml say more (docs/RULES.md).\n\n\
-    Exit code: 0 fixed, or nothing to fix, or only planned; 2 wrong usage or configuration, or nobody to say yes;\n\
-    3 no such process, or not permitted; 4 its record cannot be read; 5 every object was refused, or it was\n\
-    stopped (harm, or the program ended, stands still or became another), or the log of what is done cannot be\n\
+    Exit code: 0 fixed, or nothing to fix, or only planned; 2 wrong usage or configuration, or nobody to say yes; \
+    3 no such process, or not permitted; 4 its record cannot be read; 5 every object was refused, or it was \
+    stopped (harm, or the program ended, stands still or became another), or the log of what is done cannot be \
     written (then nothing more is done), or the limit could not be raised."
 )]
 pub struct FixArgs {

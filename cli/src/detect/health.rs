@@ -79,7 +79,7 @@ fn grade(score: u8) -> &'static str {
 /// Why nothing can be said, where that is so.
 fn too_thin(report: &Report) -> Option<String> {
     let lost = report.coverage.lost_events.unwrap_or(0);
-    let seen_s = report.process.uptime_s.unwrap_or(0.0);
+    let seen_s = seen_s(report);
     if !report.process.instrumented {
         Some("memguard's library has no record of it".to_owned())
     } else if lost >= MANY_LOST {
@@ -94,6 +94,14 @@ fn too_thin(report: &Report) -> Option<String> {
     } else {
         None
     }
+}
+
+/// How long it was seen: of one that was killed, until it last did something.
+fn seen_s(report: &Report) -> f64 {
+    let process = &report.process;
+    let until_last = |start| report.taken_at.duration_since(start).as_secs_f64();
+    let seen_s = process.uptime_s.or(process.started_at.map(until_last));
+    seen_s.unwrap_or(0.0)
 }
 
 /// By when all kinds can be judged. A service that has worked for longer

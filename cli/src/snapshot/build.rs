@@ -90,7 +90,9 @@ impl Snapshot {
         let moment_ms = moment(&facts, &header).max(newest);
         activity::settle(&mut checked.open, &header, moment_ms);
         let bad_closes = closes::merge(&view.bad_closes(), &sites, &header);
-        if !facts.alive && facts.moment_ms.is_none() {
+        // It may have worked for long since the last look.
+        let looked_ms = facts.moment_ms;
+        if !facts.alive && looked_ms.is_none_or(|looked_ms| moment_ms > looked_ms) {
             facts.taken_at = timestamp(header.real_ns(moment_ms));
         }
         let (covered, sample_bytes, effective_rate) = heap::coverage(view, &header, &sites);

@@ -78,7 +78,11 @@ fn there_is_no_score_where_too_little_was_seen() {
     };
     assert!(thin(|report| report.process.instrumented = false).contains("no record"));
     assert!(thin(|report| report.process.uptime_s = Some(59.0)).contains("less than a minute"));
-    assert!(thin(|report| report.process.uptime_s = None).contains("less than a minute"));
+    let unknown = |report: &mut Report| {
+        report.process.uptime_s = None;
+        report.process.started_at = None;
+    };
+    assert!(thin(unknown).contains("less than a minute"));
     assert!(thin(|report| report.coverage.lost_events = Some(MANY_LOST)).contains("were lost"));
     assert!(thin(|report| report.totals.since = Some(report.taken_at)).contains("since"));
 }
@@ -110,6 +114,16 @@ fn what_nothing_could_be_judged_of_is_not_called_healthy() {
     assert_eq!(score(&report), Some(55), "what is found is said at once");
     report.findings = vec![finding(0, Kind::Files, None)];
     assert_eq!(score(&report), Some(98));
+}
+
+#[test]
+fn a_killed_one_was_seen_until_it_last_did_something() {
+    let mut report = healthy();
+    report.process.uptime_s = None;
+    report.process.started_at = Some(report.taken_at - jiff::SignedDuration::from_secs(61));
+    assert_eq!(score(&report), Some(98));
+    report.process.started_at = Some(report.taken_at - jiff::SignedDuration::from_secs(59));
+    assert_eq!(score(&report), None);
 }
 
 #[test]
