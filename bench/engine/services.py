@@ -16,6 +16,9 @@ from running import BARE, DRIVING, Failed, output_of
 
 HERE = Path(__file__).resolve().parent.parent / "servers"
 POSTGRES = Path("/usr/lib/postgresql")
+# Slices that a round's requests come in. Many meet more alike what the machine does meanwhile;
+# few suit a server that starts processes for each (pgbench) or collects garbage after it (node).
+FEW, MANY = 4, 12
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Service:
     drive: Callable[[int, float], int]
     # Who the server runs as; None: whoever runs the benchmark.
     user: str | None = None
+    slices: int = FEW
 
 
 def wrk(path: str) -> Callable[[int, float], int]:
@@ -165,10 +169,10 @@ def node(_: Path, port: int) -> list[str]:
 
 
 SERVICES = [
-    Service("nginx", "wrk, default page", prepare_nginx, nginx, wrk("/")),
-    Service("redis", "redis-benchmark, GET and SET", prepare_nothing, redis, redis_benchmark),
+    Service("nginx", "wrk, default page", prepare_nginx, nginx, wrk("/"), slices=MANY),
+    Service("redis", "redis-benchmark, GET and SET", prepare_nothing, redis, redis_benchmark, slices=8),
     Service("postgres", "pgbench -S", prepare_postgres, postgres, pgbench, "postgres"),
-    Service("fastapi (uvicorn)", "wrk, validated JSON", prepare_nothing, fastapi, wrk("/items/7?count=5")),
-    Service("flask (gunicorn)", "wrk, rendered page", prepare_nothing, flask, wrk("/page/7")),
+    Service("fastapi (uvicorn)", "wrk, validated JSON", prepare_nothing, fastapi, wrk("/items/7?count=5"), slices=MANY),
+    Service("flask (gunicorn)", "wrk, rendered page", prepare_nothing, flask, wrk("/page/7"), slices=MANY),
     Service("node", "wrk, JSON", prepare_nothing, node, wrk("/list?from=3")),
 ]

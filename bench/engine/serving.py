@@ -15,10 +15,8 @@ from pathlib import Path
 from cases import Case, Values
 from cgroup import ControlGroup, cpu_interfaces
 from running import BARE, SERVED, Failed, pinned
-from services import SERVICES, Service, as_user
+from services import FEW, SERVICES, Service, as_user
 from variants import Variant, Variants
-
-SLICES = 4
 
 
 class Running:
@@ -119,9 +117,10 @@ class Serving:
         """A short warm-up, then slices there and back."""
         for one in running:
             one.drive(self.seconds, counted=False)
-        for number in range(SLICES):
+        slices = self.service.slices
+        for number in range(slices):
             for one in running if number % 2 == 0 else reversed(running):
-                one.drive(self.seconds)
+                one.drive(FEW * self.seconds / slices)
 
 
 def cases(scratch: Path, variants: Variants, seconds: float) -> list[Case]:
