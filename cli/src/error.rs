@@ -129,7 +129,7 @@ pub enum TargetError {
     NoRecordYet(i32),
     /// The verb needs a process
     #[error(
-        "`{0}` is no running process but what is known of one; give the pid or the name of one that runs."
+        "`{0}` has ended, or is but a record of what was known; give the pid or the name of a process that runs."
     )]
     NotRunning(String),
     /// We may open too few files to look at anything
