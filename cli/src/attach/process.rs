@@ -96,8 +96,7 @@ impl Running {
     }
 
     fn maps_of_another_thread(&self) -> Option<Vec<u8>> {
-        let living = threads::first_living(&ProcDir::open(self.pid).ok()?)?;
-        std::fs::read(format!("/proc/{}/task/{living}/maps", self.pid)).ok()
+        threads::read_shared(&ProcDir::open(self.pid).ok()?, "maps").ok()
     }
 
     /// Whether memguard's library is in it. A forked child has the library

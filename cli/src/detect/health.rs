@@ -33,7 +33,7 @@ const MINUTE_S: f64 = 60.0;
 #[must_use]
 pub fn health(report: &Report) -> Health {
     let parts = vec![
-        verdicts(&report.findings),
+        verdicts(report),
         exhaustion(report),
         overhead(&report.overhead),
         coverage(&report.coverage, report.totals.open_fds),
@@ -79,7 +79,7 @@ fn grade(score: u8) -> &'static str {
 /// Why nothing can be said, where that is so.
 fn too_thin(report: &Report) -> Option<String> {
     let lost = report.coverage.lost_events.unwrap_or(0);
-    let seen_s = seen_s(report);
+    let seen_s = report.lived_s().unwrap_or(0.0);
     if !report.process.instrumented {
         Some("memguard's library has no record of it".to_owned())
     } else if lost >= MANY_LOST {
@@ -89,19 +89,11 @@ fn too_thin(report: &Report) -> Option<String> {
     } else if seen_s < SHORTEST_S {
         // No figure: a dead process's report stays the same.
         Some("it was seen for less than a minute".to_owned())
-    } else if nothing_judged(&report.findings) && seen_s < judged_by_s() {
+    } else if nothing_judged(report) && seen_s < judged_by_s() {
         Some("what it holds is too young to judge".to_owned())
     } else {
         None
     }
-}
-
-/// How long it was seen: of one that was killed, until it last did something.
-fn seen_s(report: &Report) -> f64 {
-    let process = &report.process;
-    let until_last = |start| report.taken_at.duration_since(start).as_secs_f64();
-    let seen_s = process.uptime_s.or(process.started_at.map(until_last));
-    seen_s.unwrap_or(0.0)
 }
 
 /// By when all kinds can be judged. A service that has worked for longer
@@ -111,8 +103,8 @@ fn judged_by_s() -> f64 {
 }
 
 /// Whether nothing speaks against it only because it is too early for that.
-fn nothing_judged(findings: &[Finding]) -> bool {
-    findings.iter().map(|one| one.verdict).min() == Some(Verdict::Early)
+fn nothing_judged(report: &Report) -> bool {
+    report.worst() == Some(Verdict::Early)
 }
 
 fn part(name: &str, score: Option<f64>, reason: String) -> HealthPart {
@@ -123,14 +115,15 @@ fn part(name: &str, score: Option<f64>, reason: String) -> HealthPart {
     }
 }
 
-fn verdicts(findings: &[Finding]) -> HealthPart {
-    let n = |verdict| findings.iter().filter(|one| one.verdict == verdict).count();
+fn verdicts(report: &Report) -> HealthPart {
+    let findings = || report.findings.iter();
+    let n = |verdict| findings().filter(|one| one.verdict == verdict).count();
     let leaks = n(Verdict::Leak);
     let maybe = n(Verdict::Growing) + n(Verdict::Suspect);
     let power = |base: f64, n: usize| base.powi(i32::try_from(n).unwrap_or(i32::MAX));
     let left = power(PER_LEAK, leaks) * power(PER_SUSPECT, maybe).max(SUSPECTS_LEAVE);
     let reason = match (leaks, maybe) {
-        (0, 0) if nothing_judged(findings) => "no leak found, some too young to judge".to_owned(),
+        (0, 0) if nothing_judged(report) => "no leak found, some too young to judge".to_owned(),
         (0, 0) => "no leak found".to_owned(),
         (0, _) => format!("{} suspected", places(maybe)),
         (_, 0) => format!("leaks in {}", places(leaks)),

@@ -54,6 +54,15 @@ impl Report {
     pub fn worst(&self) -> Option<Verdict> {
         self.findings.iter().map(|finding| finding.verdict).min()
     }
+
+    /// Seconds that the process has lived; of one that was killed, until it last
+    /// did something.
+    #[must_use]
+    pub fn lived_s(&self) -> Option<f64> {
+        let until_last = |start| self.taken_at.duration_since(start).as_secs_f64().max(0.0);
+        let process = &self.process;
+        process.uptime_s.or(process.started_at.map(until_last))
+    }
 }
 
 /// How the heap was recorded.

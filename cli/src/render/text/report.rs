@@ -96,15 +96,14 @@ fn others(out: &mut String, report: &Report, layout: Layout) {
 /// How long it ran, or how much of that is known.
 fn lifetime(report: &Report) -> Option<String> {
     let process = &report.process;
-    let seen = |start| report.taken_at.duration_since(start).as_secs_f64().max(0.0);
     match (process.uptime_s.map(span), process.alive) {
         (Some(up), true) => Some(format!("up {up}")),
         (Some(up), false) => Some(format!("ended after {up}")),
         (None, true) => None,
-        (None, false) => Some(process.started_at.map_or("ended".to_owned(), |start| {
+        (None, false) => Some(report.lived_s().map_or("ended".to_owned(), |lived_s| {
             format!(
                 "ended, last did something {} after its start",
-                span(seen(start))
+                span(lived_s)
             )
         })),
     }
