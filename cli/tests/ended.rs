@@ -413,6 +413,7 @@ ctypes.CDLL(None).pthread_exit(None)";
     assert_ne!(said[0], true, "{report}");
     let doctor = stdout(&run(folder.path(), &["doctor", &held.word()]));
     assert!(!doctor.contains("without memguard's library"), "{doctor}");
+    assert!(!doctor.contains("may not look into"), "{doctor}");
     assert!(held.finish().success());
 }
 

@@ -1,6 +1,6 @@
 //! What this user may read of a process, found by trying.
 
-use super::{ProcDir, text};
+use super::{ProcDir, text, threads};
 use rustix::fs::{AtFlags, OFlags, statat};
 
 /// The two rights that matter, and the flag that takes them away.
@@ -20,7 +20,11 @@ pub struct Access {
 impl Access {
     /// Tries the rights by opening files that need them; nothing is read.
     pub fn probe(dir: &ProcDir) -> Self {
-        let opens = |file| dir.open_file(file, OFlags::RDONLY).is_ok();
+        let base = threads::living_folder(dir);
+        let opens = |file| {
+            let path = format!("{base}{file}");
+            dir.open_file(&path, OFlags::RDONLY).is_ok()
+        };
         Self {
             read: dir.link("exe").is_ok() || opens("environ"),
             attach: opens("mem"),

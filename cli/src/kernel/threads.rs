@@ -95,13 +95,19 @@ pub fn first_living(dir: &ProcDir) -> Option<i32> {
     ids(dir).ok()?.into_iter().find(alive)
 }
 
+/// The folder, below the process's own, of a thread that shows what all share.
+pub fn living_folder(dir: &ProcDir) -> String {
+    first_living(dir).map_or(String::new(), |tid| format!("task/{tid}/"))
+}
+
 /// Reads a file about the memory that all threads share: after the end of the
-/// first one, its own is empty.
+/// first one, its own is empty, or cannot be read.
 pub fn read_shared(dir: &ProcDir, file: &str) -> Result<Vec<u8>, KernelError> {
-    let bytes = dir.read(file)?;
-    match bytes.is_empty().then(|| first_living(dir)).flatten() {
+    let own = dir.read(file);
+    let is_there = own.as_ref().is_ok_and(|bytes| !bytes.is_empty());
+    match (!is_there).then(|| first_living(dir)).flatten() {
         Some(tid) => dir.read(&format!("task/{tid}/{file}")),
-        None => Ok(bytes),
+        None => own,
     }
 }
 

@@ -114,10 +114,7 @@ impl Table {
     /// A process whose first thread has ended still has its table, but only
     /// its other threads show it.
     fn open(dir: &ProcDir) -> Result<Self, KernelError> {
-        let base = match super::threads::first_living(dir) {
-            Some(tid) => format!("task/{tid}/"),
-            None => String::new(),
-        };
+        let base = super::threads::living_folder(dir);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         Ok(Self {
             links: dir.open_file(&format!("{base}fd"), flags)?,
